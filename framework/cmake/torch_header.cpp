@@ -1,0 +1,1 @@
+// Carries the precompiled header of LibTorch's neural-network modules; holds no code.

@@ -1,0 +1,67 @@
+// What travels through a training step: a batch of images with its targets, and the features a network was asked for.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kd/api.h"
+
+namespace kd {
+
+/// Labels of a batch. Where images are mixed, the target of sample i is weight_i · labels_i + (1 − weight_i) · partner_i;
+/// elsewhere `partner` and `weight` are undefined. A label of −1 means: unlabelled.
+struct KD_API Targets {
+  at::Tensor labels;   ///< int64, N
+  at::Tensor partner;  ///< int64, N, or undefined
+  at::Tensor weight;   ///< float, N, in [0, 1], or undefined
+
+  bool mixed() const { return partner.defined(); }
+};
+
+/// A batch on its device. Images come as uint8 N×C×H×W as stored and leave the augmentations as float.
+struct KD_API Batch {
+  at::Tensor images;
+  at::Tensor plain_images;  ///< before mixing, where an augmentation mixes; otherwise undefined
+  Targets targets;
+  at::Tensor index;  ///< int64, N: position of each sample in the stage's training set
+  at::Tensor view;   ///< int64, N: which of its finitely many views each sample shows; undefined where they are not counted
+  std::vector<at::Tensor> extra_views;
+
+  std::int64_t size() const { return images.size(0); }
+};
+
+/// Names of the features that are wanted of a network, such as "stage2" or "pooled".
+using TapRequest = std::vector<std::string>;
+
+/// The features of one forward pass. A model offers every feature it has; only what was asked for is kept.
+class KD_API Taps {
+ public:
+  Taps() = default;
+  explicit Taps(TapRequest wanted) : wanted_(std::move(wanted)) {}
+
+  bool wants(const std::string& name) const { return std::find(wanted_.begin(), wanted_.end(), name) != wanted_.end(); }
+  void offer(const std::string& name, const at::Tensor& feature) {
+    if (wants(name)) features_[name] = feature;
+  }
+  /// The feature under `name`; it must have been asked for.
+  const at::Tensor& at(const std::string& name) const { return features_.at(name); }
+  bool has(const std::string& name) const { return features_.contains(name); }
+
+ private:
+  TapRequest wanted_;
+  std::map<std::string, at::Tensor> features_;
+};
+
+/// What a network answers to a batch.
+struct KD_API Outputs {
+  at::Tensor logits;  ///< N×classes
+  Taps taps;
+};
+
+}  // namespace kd

@@ -1,0 +1,80 @@
+// A loss: from the outputs of student and teacher and the targets to one scalar.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/batch.h"
+#include "kd/dataset.h"
+#include "kd/plugin.h"
+#include "kd/schedule.h"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace kd {
+
+/// What a loss sees of a step.
+struct KD_API LossInput {
+  const Outputs& student;
+  const Outputs* teacher = nullptr;  ///< without gradient; null where the stage has no teacher
+  const Targets& targets;
+  const at::Tensor& index;  ///< int64, N: position of each sample in the training set
+  ScheduleTime time;
+};
+
+/// What a loss needs to work.
+struct KD_API LossNeeds {
+  bool teacher = false;
+  TapRequest student_taps, teacher_taps;
+};
+
+class KD_API Loss {
+ public:
+  static constexpr const char* kKind = "loss";
+  struct Context {
+    std::int64_t classes = 0;
+    std::int64_t samples = 0;  ///< size of the training set, for losses with a memory per sample
+  };
+
+  virtual ~Loss();
+  /// The mean over the batch, a float scalar. Computed in fp32 whatever the precision of the logits.
+  virtual at::Tensor operator()(const LossInput& input) = 0;
+  virtual LossNeeds needs() const { return {}; }
+  /// Adapters that are trained with the student; null for none.
+  virtual std::shared_ptr<torch::nn::Module> module() { return nullptr; }
+};
+
+/// A summand of the training objective.
+struct KD_API Term {
+  std::string name;
+  at::Tensor value;  ///< scalar, before its weight
+  double weight = 1;
+};
+
+/// The `losses = [{ type = …, weight = … }]` of a scheme: declared with extras(), made once, evaluated every step.
+class KD_API LossList {
+ public:
+  /// What stands beside each loss of a list: `weight`, a number or a schedule.
+  static std::vector<FieldInfo> extras();
+
+  LossList(const std::vector<ComponentSpec>& specs, const Loss::Context& context);
+  ~LossList();
+
+  /// One term per loss, named by its type; a second loss of a type is named "kd_2". Losses of weight 0 are not computed.
+  std::vector<Term> operator()(const LossInput& input) const;
+  /// What all of them need.
+  LossNeeds needs() const;
+  std::vector<std::shared_ptr<torch::nn::Module>> modules() const;
+
+ private:
+  struct Item;
+  std::vector<Item> items_;
+};
+
+}  // namespace kd

@@ -1,0 +1,46 @@
+// A network: a torch::nn::Module with named features.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/batch.h"
+#include "kd/random.h"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace kd {
+
+/// What one forward pass is given besides the images.
+struct KD_API ForwardPass {
+  Taps* taps = nullptr;  ///< features that are wanted; null for none
+  RandomKey key;         ///< for dropout and its like; a new one for every pass
+};
+
+class KD_API Model {
+ public:
+  static constexpr const char* kKind = "model";
+  /// The images and classes that the network is for.
+  struct Context {
+    std::int64_t channels = 0, height = 0, width = 0, classes = 0;
+  };
+
+  virtual ~Model();
+  /// Logits, N×classes, of float images N×C×H×W. Whether it trains is the module's is_training().
+  virtual at::Tensor forward(const at::Tensor& images, const ForwardPass& pass) = 0;
+  /// The features that `forward` offers, in order: "stem", "stage1", …, "pooled", "logits". "_pre" marks one before its
+  /// last activation.
+  virtual std::vector<std::string> tap_names() const = 0;
+  virtual std::shared_ptr<torch::nn::Module> module() = 0;
+  /// Whether the network is convolutional, so that channels-last memory pays.
+  virtual bool convolutional() const { return false; }
+};
+
+}  // namespace kd

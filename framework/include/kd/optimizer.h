@@ -1,0 +1,41 @@
+// A rule that turns gradients into new parameters. Only the engine calls it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kd/api.h"
+
+namespace kd {
+
+struct KD_API NamedParameter {
+  std::string name;
+  at::Tensor tensor;
+};
+
+/// One update: the learning rate is the declared one times `factor`.
+struct KD_API OptimizerStep {
+  double factor = 1;
+  at::Tensor found_inf;  ///< fp16 only: one float, not 0 where a gradient overflowed and the step must do nothing
+};
+
+class KD_API Optimizer {
+ public:
+  static constexpr const char* kKind = "optimizer";
+  struct Context {
+    std::vector<NamedParameter> parameters;
+  };
+
+  virtual ~Optimizer();
+  /// Updates every parameter that has a gradient.
+  virtual void step(const OptimizerStep& step) = 0;
+  /// The declared learning rate.
+  virtual double learning_rate() const = 0;
+  /// Its buffers by name ("momentum.fc1.weight"), for checkpoints. Changing them changes the optimizer.
+  virtual std::map<std::string, at::Tensor> state() = 0;
+};
+
+}  // namespace kd

@@ -1,0 +1,125 @@
+// How a class becomes a component that recipes can name: KD_REGISTER, and how a component is made from its name.
+#pragma once
+
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/diagnostics.h"
+#include "kd/schema.h"
+
+namespace kd {
+
+namespace detail {
+
+/// One registered class. Every member is a constant, so that building it at load time cannot throw: an exception inside
+/// dlopen would end the process. Part of the binary interface: never reorder.
+struct Entry {
+  const char* kind;
+  const char* name;
+  const char* help;
+  const char* file;
+  int line;
+  std::vector<FieldInfo> (*describe)();
+  Roles (*roles)();
+  /// Returns a new I*, or throws.
+  void* (*create)(const Value& parameters, const void* context);
+  const Entry* next;
+};
+
+/// The classes of this library, and of no other: hidden, so every plugin has its own.
+KD_LOCAL inline const Entry* first_entry = nullptr;
+
+struct Link {
+  explicit Link(Entry& entry) noexcept {
+    entry.next = first_entry;
+    first_entry = &entry;
+  }
+};
+
+template <class I, class C>
+struct Maker {
+  static std::vector<FieldInfo> describe() { return fields_of<typename C::Params>(); }
+  static Roles roles() {
+    if constexpr (requires { C::roles(); }) {
+      return C::roles();
+    } else {
+      return {};
+    }
+  }
+  static void* create(const Value& table, const void* context) {
+    using Context = typename I::Context;
+    using Params = typename C::Params;
+    const Params parameters = read_parameters<Params>(table);
+    if constexpr (std::constructible_from<C, const Params&, const Context&>) {
+      return static_cast<I*>(new C(parameters, *static_cast<const Context*>(context)));
+    } else {
+      return static_cast<I*>(new C(parameters));
+    }
+  }
+};
+
+/// The untyped half of make(): finds the entry and calls it; errors name the component and its place in the recipe.
+KD_API void* create_component(const ComponentSpec& spec, const void* context);
+
+}  // namespace detail
+
+/// What a library answers when asked for its components. Read before any C++ type crosses the border.
+struct PluginInfo {
+  unsigned struct_size;
+  unsigned api_version;
+  const char* stamp;
+  const char* plugin_name;
+  const detail::Entry* entries;
+};
+
+/// For parameters of a component that has none.
+struct KD_API NoParameters {
+  static void schema(Schema<NoParameters>&) {}
+};
+
+/// Makes the component that `spec` names. Throws kd::Error with the component's name and place if it cannot be made.
+template <class I>
+std::unique_ptr<I> make(const ComponentSpec& spec, const typename I::Context& context = {}) {
+  if (spec.kind != I::kKind) throw Error("a " + std::string(I::kKind) + " is wanted here, and this is a " + spec.kind);
+  return std::unique_ptr<I>(static_cast<I*>(detail::create_component(spec, &context)));
+}
+
+/// Makes a component from TOML text: make<kd::Loss>("{ type = 'kd', temperature = 2 }"). Every problem is in the exception.
+template <class I>
+std::unique_ptr<I> make(std::string_view toml, const typename I::Context& context = {}) {
+  Diagnostics diagnostics;
+  const Value resolved = resolve_component(I::kKind, {}, Value::parse(toml), registered_components(), diagnostics);
+  diagnostics.throw_if_any();
+  return make<I>(to_component(I::kKind, {}, resolved), context);
+}
+
+/// Loads every plugin of the search path (see docs/plugins.md) that is not loaded yet. Returns a line for each library that
+/// was refused.
+KD_API std::vector<std::string> load_plugins(const std::vector<std::string>& more_folders = {});
+
+}  // namespace kd
+
+#define KD_CONCATENATE_(a, b) a##b
+#define KD_CONCATENATE(a, b) KD_CONCATENATE_(a, b)
+
+/// KD_REGISTER(kd::Loss, "kd", HintonKd, "one line of help") at namespace scope. The class needs `struct Params` with a static
+/// schema(), and a constructor from (const Params&) or (const Params&, const Interface::Context&).
+#define KD_REGISTER(Interface, Name, Class, Help)                                                                         \
+  namespace {                                                                                                             \
+  constinit ::kd::detail::Entry KD_CONCATENATE(kd_entry_, __LINE__){Interface::kKind,                                     \
+                                                                    Name,                                                 \
+                                                                    Help,                                                 \
+                                                                    __FILE__,                                             \
+                                                                    __LINE__,                                             \
+                                                                    &::kd::detail::Maker<Interface, Class>::describe,     \
+                                                                    &::kd::detail::Maker<Interface, Class>::roles,        \
+                                                                    &::kd::detail::Maker<Interface, Class>::create,       \
+                                                                    nullptr};                                             \
+  const ::kd::detail::Link KD_CONCATENATE(kd_link_, __LINE__){KD_CONCATENATE(kd_entry_, __LINE__)};                       \
+  }

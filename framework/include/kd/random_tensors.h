@@ -1,0 +1,21 @@
+// The counter-based generator of kd/random.h on whole tensors: the same bits on every device, whatever the batch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kd/api.h"
+#include "kd/random.h"
+
+namespace kd {
+
+/// Uniform in [0, 1), float, N×lanes: entry (i, j) depends on the key, on counters[i] (int64, N) and on j alone.
+KD_API at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std::int64_t lanes);
+
+/// Uniform integers in {0, …, count − 1}, int64, N×lanes; entry (i, j) depends on the key, on counters[i] and on j alone.
+KD_API at::Tensor random_below(RandomKey key, const at::Tensor& counters, std::int64_t lanes, std::int64_t count);
+
+/// Dropout (Srivastava et al., 2014) with a mask from `key`: each element is zero with probability `p`, the others are
+/// divided by 1 − p. Differentiable. Returns `input` itself where `p` is 0.
+KD_API at::Tensor dropout(const at::Tensor& input, double p, RandomKey key);
+
+}  // namespace kd

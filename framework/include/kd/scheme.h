@@ -1,0 +1,79 @@
+// A training scheme: what one step does with the networks of a stage.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/batch.h"
+#include "kd/dataset.h"
+#include "kd/loss.h"
+#include "kd/model.h"
+#include "kd/plugin.h"
+#include "kd/schedule.h"
+
+namespace kd {
+
+/// A network that the stage trains.
+class KD_API Network {
+ public:
+  virtual ~Network();
+  virtual const std::string& name() const = 0;
+  /// Forward pass in training mode and in the stage's precision; logits come back as float.
+  virtual Outputs forward(const at::Tensor& images, const TapRequest& taps = {}) = 0;
+};
+
+/// A frozen network. Its outputs carry no gradient.
+class KD_API Teacher {
+ public:
+  virtual ~Teacher();
+  virtual const std::string& name() const = 0;
+  /// What stands beside it in the recipe.
+  virtual double weight() const = 0;
+  /// Outputs for the images of the batch; logits come from the cache where that is exact.
+  virtual Outputs outputs(const Batch& batch, const TapRequest& taps = {}) = 0;
+  /// Forward pass in evaluation mode on images of your own.
+  virtual Outputs forward(const at::Tensor& images, const TapRequest& taps = {}) = 0;
+};
+
+/// What a scheme finds when its stage begins.
+class KD_API StageContext {
+ public:
+  virtual ~StageContext();
+  virtual const std::vector<Network*>& networks() = 0;
+  virtual const std::vector<Teacher*>& teachers() = 0;
+  virtual const DataInfo& data() const = 0;
+  /// Number of samples in the stage's training set.
+  virtual std::int64_t samples() const = 0;
+  /// Trains `module` together with `network`: an adapter of a loss.
+  virtual void train_with(Network& network, const std::shared_ptr<torch::nn::Module>& module) = 0;
+  /// Reports a loss list that needs what the stage lacks: a teacher, or a tap that its model does not offer.
+  virtual void require(const LossNeeds& needs, const Network& student) = 0;
+
+  Loss::Context loss_context() const { return {data().classes(), samples()}; }
+};
+
+/// Carries out updates. Owned by the engine, which does zeroing, backward, scaling, clipping, the optimizer and EMA.
+class KD_API Updater {
+ public:
+  virtual ~Updater();
+  /// Moves `network` down the gradient of Σ weight · value.
+  virtual void update(Network& network, const std::vector<Term>& terms) = 0;
+  virtual ScheduleTime time() const = 0;
+};
+
+class KD_API Scheme {
+ public:
+  static constexpr const char* kKind = "scheme";
+  struct Context {};
+
+  virtual ~Scheme();
+  /// Called once, before the first step. Keep what you need of the context; it lives as long as the stage.
+  virtual void setup(StageContext& context) = 0;
+  /// One batch: forward passes, then updater.update() as often as the algorithm asks for.
+  virtual void step(const Batch& batch, Updater& updater) = 0;
+};
+
+}  // namespace kd

@@ -1,0 +1,28 @@
+// Checks that every plugin test can use: devices, gradients, and a component made from TOML text.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/batch.h"
+
+namespace kd::testing {
+
+/// CPU, and the first CUDA device where there is one.
+KD_API std::vector<at::Device> devices();
+
+/// Tensors of fixed pseudo-random numbers, the same on every machine: standard normal, float.
+KD_API at::Tensor normal(at::IntArrayRef shape, std::uint64_t seed = 0);
+
+/// Largest difference between the gradient of the scalar `f` at `x` by autograd and by central differences, in double
+/// precision, relative to 1 + the largest gradient.
+KD_API double gradient_error(const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x, double step = 1e-5);
+
+/// A batch of uint8 images with index 0 … n − 1 and labels i mod classes.
+KD_API Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width, std::int64_t classes,
+                        std::uint64_t seed = 0);
+
+}  // namespace kd::testing

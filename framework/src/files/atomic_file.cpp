@@ -1,0 +1,72 @@
+// atomic_file.h on POSIX.
+#include "files/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "kd/diagnostics.h"
+
+namespace kd {
+namespace {
+
+[[noreturn]] void fail(const std::string& what, const std::filesystem::path& path) {
+  throw Error("cannot " + what + " " + path.string() + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+void flush_to_disk(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) fail("open", path);
+  const int result = ::fsync(descriptor);
+  ::close(descriptor);
+  if (result != 0) fail("flush", path);
+}
+
+void write_file(const std::filesystem::path& file, std::string_view content) {
+  std::filesystem::path temporary = file;
+  temporary += ".tmp." + std::to_string(::getpid());
+  {
+    std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
+    stream.write(content.data(), static_cast<std::streamsize>(content.size()));
+    if (!stream.flush()) fail("write", temporary);
+  }
+  flush_to_disk(temporary);
+  std::error_code error;
+  std::filesystem::rename(temporary, file, error);
+  if (error) throw Error("cannot rename " + temporary.string() + " to " + file.string() + ": " + error.message());
+}
+
+void replace_link(const std::filesystem::path& link, const std::filesystem::path& target) {
+  std::filesystem::path temporary = link;
+  temporary += ".tmp." + std::to_string(::getpid());
+  std::filesystem::remove(temporary);
+  std::filesystem::create_symlink(target, temporary);
+  std::filesystem::rename(temporary, link);
+}
+
+std::string read_text(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream || std::filesystem::is_directory(file)) throw FileError("cannot read " + file.string());
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+FileLock::FileLock(const std::filesystem::path& file, const std::function<void()>& waiting)
+    : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) fail("open", file);
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  waiting();
+  while (::flock(descriptor_, LOCK_EX) != 0) {
+    if (errno != EINTR) fail("lock", file);
+  }
+}
+
+FileLock::~FileLock() { ::close(descriptor_); }
+
+}  // namespace kd

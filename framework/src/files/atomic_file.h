@@ -1,0 +1,37 @@
+// Files that are there whole or not at all, whatever happens while they are written.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "kd/api.h"
+
+namespace kd {
+
+/// Writes a file under another name, flushes it to the disk and renames it. Throws kd::Error where that fails.
+KD_API void write_file(const std::filesystem::path& file, std::string_view content);
+
+/// Flushes a file or folder to the disk.
+KD_API void flush_to_disk(const std::filesystem::path& path);
+
+/// Makes `link` a symbolic link to `target`, replacing a link that is there in one step.
+KD_API void replace_link(const std::filesystem::path& link, const std::filesystem::path& target);
+
+/// The whole text of a file. Throws kd::FileError where it cannot be read.
+KD_API std::string read_text(const std::filesystem::path& file);
+
+/// A lock on a file that ends with the process that holds it. Waits until it is free; `waiting` is called once if it is not.
+class KD_API FileLock {
+ public:
+  FileLock(const std::filesystem::path& file, const std::function<void()>& waiting);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace kd

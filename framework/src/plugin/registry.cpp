@@ -1,0 +1,100 @@
+// kd::Registry and the making of components.
+#include "plugin/registry.h"
+
+#include <fmt/format.h>
+
+namespace kd {
+
+Registry::~Registry() = default;
+
+void Registry::add(const detail::Entry* entries, const std::filesystem::path& library) {
+  std::map<std::pair<std::string, std::string>, RegisteredComponent> added;
+  for (const detail::Entry* entry = entries; entry != nullptr; entry = entry->next) {
+    RegisteredComponent component{.kind = entry->kind,
+                                  .name = entry->name,
+                                  .help = entry->help,
+                                  .source = fmt::format("{}:{}", entry->file, entry->line),
+                                  .library = library,
+                                  .fields = entry->describe(),
+                                  .roles = entry->roles(),
+                                  .entry = entry};
+    const std::pair key(component.kind, component.name);
+    const auto in_library = added.find(key);
+    const RegisteredComponent* taken = in_library != added.end() ? &in_library->second : find(key.first, key.second);
+    if (taken != nullptr) {
+      throw Error(fmt::format("{} '{}' is registered twice: in {} ({}) and in {} ({})", key.first, key.second,
+                              taken->library.string(), taken->source, library.string(), component.source));
+    }
+    added.emplace(key, std::move(component));
+  }
+  components_.merge(added);
+}
+
+void Registry::refuse(const std::filesystem::path& library, const std::string& reason) { refused_.push_back({library, reason}); }
+
+const RegisteredComponent* Registry::find(const std::string& kind, const std::string& name) const {
+  const auto found = components_.find({kind, name});
+  return found == components_.end() ? nullptr : &found->second;
+}
+
+std::vector<const RegisteredComponent*> Registry::components(const std::string& kind) const {
+  std::vector<const RegisteredComponent*> all;
+  for (const auto& [key, component] : components_) {
+    if (kind.empty() || key.first == kind) all.push_back(&component);
+  }
+  return all;
+}
+
+const std::vector<FieldInfo>* Registry::fields(const std::string& kind, const std::string& type) const {
+  const RegisteredComponent* component = find(kind, type);
+  return component == nullptr ? nullptr : &component->fields;
+}
+
+std::vector<std::string> Registry::names(const std::string& kind) const {
+  std::vector<std::string> all;
+  for (const RegisteredComponent* component : components(kind)) all.push_back(component->name);
+  return all;
+}
+
+Roles Registry::roles(const std::string& kind, const std::string& type) const {
+  const RegisteredComponent* component = find(kind, type);
+  return component == nullptr ? Roles{} : component->roles;
+}
+
+std::string Registry::refusals() const {
+  std::string text;
+  for (const RefusedLibrary& refused : refused_) text += "\n      " + refused.library.string() + ": " + refused.reason;
+  return text;
+}
+
+Registry& registry() {
+  static Registry* const the_registry = new Registry;
+  return *the_registry;
+}
+
+const ComponentCatalog& registered_components() { return registry(); }
+
+const std::vector<std::string>& component_kinds() {
+  static const std::vector<std::string> kinds = {"dataset", "model",     "augmentation", "loss",
+                                                 "scheme",  "optimizer", "schedule",     "analysis"};
+  return kinds;
+}
+
+void* detail::create_component(const ComponentSpec& spec, const void* context) {
+  const RegisteredComponent* component = registry().find(spec.kind, spec.type);
+  if (component == nullptr) throw Error(fmt::format("there is no {} '{}'", spec.kind, spec.type));
+  const std::string place = spec.location.to_string();
+  const std::string what = fmt::format("{}{} '{}'", place.empty() ? "" : place + ": error: ", spec.kind, spec.type);
+  try {
+    return component->entry->create(spec.parameters, context);
+  } catch (const Error& error) {
+    throw Error(what + ": " + error.what(), error.code());
+  } catch (const std::exception& error) {
+    throw Error(fmt::format("{} could not be made: {} (library {})", what, error.what(), component->library.string()));
+  } catch (...) {
+    throw Error(fmt::format("{} could not be made: its constructor threw something that is no exception (library {})", what,
+                            component->library.string()));
+  }
+}
+
+}  // namespace kd

@@ -1,0 +1,470 @@
+// plan.h: from the merged tree to a checked plan.
+#include "recipe/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "recipe/merge.h"
+
+namespace kd {
+
+void TrainSettings::schema(Schema<TrainSettings>& s) {
+  using T = TrainSettings;
+  s.field("epochs", &T::epochs, "passes over the training set").def(1).at_least(1);
+  s.field("batch_size", &T::batch_size, "samples of one step").def(64).at_least(1);
+  s.component("optimizer", &T::optimizer, "optimizer", "how gradients become new parameters")
+      .def_toml("{ type = 'sgd', lr = 0.05, momentum = 0.9, weight_decay = 5e-4 }");
+  s.component("schedule", &T::schedule, "schedule", "factor of the learning rate over training; constant where left out").optional();
+  s.components("augment", &T::augment, "augmentation", "applied to every training batch in this order; normalize also in evaluation")
+      .def(Value(Value::List{}));
+  s.choice("precision", &T::precision,
+           {{"auto", Precision::kAuto}, {"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"fp16", Precision::kFp16}},
+           "of matrix products; auto takes bf16 where the device is fast in it")
+      .def("auto");
+  s.choice("channels_last", &T::channels_last, {{"auto", Switch::kAuto}, {"on", Switch::kOn}, {"off", Switch::kOff}},
+           "memory order of images; auto takes it for convolutional networks")
+      .def("auto");
+  s.choice("teacher_cache", &T::teacher_cache, {{"auto", Switch::kAuto}, {"off", Switch::kOff}},
+           "keeps a frozen teacher's logits where every sample has a single view")
+      .def("auto");
+  s.field("accumulate", &T::accumulate, "batches whose gradients make one update").def(1).at_least(1);
+  s.field("max_gradient_norm", &T::max_gradient_norm, "gradients are scaled down to this L2 norm; 0: never").def(0.0).at_least(0);
+  s.field("ema", &T::ema, "decay per update of an exponential moving average of the parameters that is evaluated and kept; 0: none")
+      .def(0.0)
+      .at_least(0)
+      .below(1);
+  s.field("evaluate_every", &T::evaluate_every, "epochs between evaluations; the last epoch is always evaluated").def(1).at_least(1);
+  s.field("early_stopping", &T::early_stopping, "stops after this many evaluations without a lower loss; 0: never").def(0).at_least(0);
+  s.field("evaluation_batch_size", &T::evaluation_batch_size, "samples of one evaluation step").def(1000).at_least(1);
+  s.field("drop_last", &T::drop_last, "leaves out the last, smaller batch of an epoch").def(false);
+  s.field("threads", &T::threads, "threads of one operation on the CPU; 0: by the size of the networks").def(0).at_least(0);
+  s.field("checkpoint_seconds", &T::checkpoint_seconds, "least time between two checkpoints, which are made at the end of an epoch")
+      .def(60.0)
+      .at_least(0);
+}
+
+void DataSelection::schema(Schema<DataSelection>& s) {
+  using D = DataSelection;
+  s.field("validation", &D::validation, "images held out of training to choose the best epoch; 0: none, the last epoch counts")
+      .def(0)
+      .at_least(0);
+  s.field("classes", &D::classes, "the only classes of the task, training and test, renumbered in this order; []: all")
+      .def(std::vector<std::int64_t>{})
+      .at_least(0);
+  s.field("exclude_classes", &D::exclude_classes, "classes that training and validation never show; the test keeps them")
+      .def(std::vector<std::int64_t>{})
+      .at_least(0);
+  s.field("fraction", &D::fraction, "share of the training images that is used").def(1.0).above(0).at_most(1);
+  s.field("per_class", &D::per_class, "at most this many training images of each class; 0: all").def(0).at_least(0);
+  s.field("label_noise", &D::label_noise, "probability that a training label is replaced by one of the other classes, uniformly")
+      .def(0.0)
+      .range(0, 1);
+  s.field("imbalance", &D::imbalance,
+          "ratio of the largest to the smallest class: class c keeps a share imbalance^(-c/(C-1)) of its training images")
+      .def(1.0)
+      .at_least(1);
+}
+
+void TeacherPlan::schema(Schema<TeacherPlan>& s) {
+  using T = TeacherPlan;
+  s.field("stage", &T::stage, "an earlier stage of this recipe, or of `run`").def("");
+  s.field("run", &T::run, "a run folder that holds the stage").def("");
+  s.field("file", &T::file, "a .safetensors file; `model` says of what").def("");
+  s.component("model", &T::model, "model", "the network whose weights `file` holds").optional();
+  s.field("network", &T::network, "which network of the stage; its only one where left out").def("");
+  s.field("checkpoint", &T::checkpoint, "last or best").def("last");
+  s.field("weight", &T::weight, "share among several teachers").def(1.0).at_least(0);
+}
+
+namespace {
+
+/// The keys of a recipe's top level and of a stage, beside those of TrainSettings.
+struct RecipeKeys {
+  std::string title, device;
+  std::int64_t seed = 0;
+  ComponentSpec data;
+  std::vector<ComponentSpec> analyses;
+
+  static void schema(Schema<RecipeKeys>& s) {
+    s.field("title", &RecipeKeys::title, "one line on what this is").def("");
+    s.field("seed", &RecipeKeys::seed, "of everything random").def(0).at_least(0);
+    s.field("device", &RecipeKeys::device, "auto, cpu, cuda or cuda:N").def("auto");
+    s.component("data", &RecipeKeys::data, "dataset", "what is learned").with(fields_of<DataSelection>());
+    s.components("analysis", &RecipeKeys::analyses, "analysis", "what is looked at after training").def(Value(Value::List{}));
+  }
+};
+
+std::vector<FieldInfo> network_extras() {
+  struct Extras {
+    std::string name;
+    std::int64_t count = 1;
+    ComponentSpec optimizer, schedule;
+    static void schema(Schema<Extras>& s) {
+      s.field("name", &Extras::name, "of the network; its type where left out").def("");
+      s.field("count", &Extras::count, "how many such networks").def(1).at_least(1);
+      s.component("optimizer", &Extras::optimizer, "optimizer", "its own optimizer; the stage's where left out").optional();
+      s.component("schedule", &Extras::schedule, "schedule", "its own schedule; the stage's where left out").optional();
+    }
+  };
+  return fields_of<Extras>();
+}
+
+struct StageKeys {
+  std::string name;
+  ComponentSpec scheme, model;
+  std::vector<ComponentSpec> models;
+
+  static void schema(Schema<StageKeys>& s) {
+    s.field("name", &StageKeys::name, "by which later stages and overrides speak of it");
+    s.component("scheme", &StageKeys::scheme, "scheme", "how the networks learn").def_toml("{ type = 'supervised' }");
+    s.component("model", &StageKeys::model, "model", "the network that is trained").optional();
+    s.components("models", &StageKeys::models, "model", "the networks that are trained, where they are several")
+        .with(network_extras())
+        .def(Value(Value::List{}));
+  }
+};
+
+std::vector<std::string> names_of(const std::vector<FieldInfo>& fields) {
+  std::vector<std::string> names;
+  for (const FieldInfo& field : fields) names.push_back(field.name);
+  return names;
+}
+
+/// The members of `table` whose keys are declared in `fields`.
+Value select(const Value& table, const std::vector<FieldInfo>& fields) {
+  Value result = Value(Value::Table{});
+  result.location = table.location;
+  for (const FieldInfo& field : fields) {
+    if (const Value* value = table.find(field.name)) {
+      const auto member = std::find_if(table.as_table().begin(), table.as_table().end(),
+                                       [&](const Member& candidate) { return candidate.key == field.name; });
+      result.set(field.name, *value, member->key_location);
+    }
+  }
+  return result;
+}
+
+void report_unknown(const Value& table, const std::string& what, const std::vector<std::string>& known, Diagnostics& diagnostics) {
+  for (const Member& member : table.as_table()) {
+    if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
+    diagnostics.error(member.key_location, fmt::format("{}: unknown key '{}'", what, member.key), name_hint(member.key, known, "known keys"));
+  }
+}
+
+/// Makes the plan of one recipe; every check reports and goes on, so that all problems come out at once.
+class Planner {
+ public:
+  Planner(const ComponentCatalog& catalog, Diagnostics& diagnostics) : catalog_(catalog), diagnostics_(diagnostics) {}
+
+  ExperimentPlan plan(const Value& recipe) {
+    const std::vector<FieldInfo> own = fields_of<RecipeKeys>();
+    std::vector<std::string> known = names_of(own);
+    known.insert(known.end(), {"extends", "train", "stage", "profile", "sweep"});
+    report_unknown(recipe, "recipe", known, diagnostics_);
+    const Value top = resolve_table(own, select(recipe, own), "recipe", catalog_, diagnostics_);
+    check_train_table(recipe);
+
+    ExperimentPlan result;
+    result.resolved = top;
+    result.resolved.erase("data");
+    result.resolved.erase("analysis");
+    Value stages = Value(Value::List{});
+    const Value* given = recipe.find("stage");
+    if (given == nullptr || !given->is_list() || given->as_list().empty()) {
+      diagnostics_.error(given == nullptr ? recipe.location : given->location, "a recipe needs at least one [[stage]]");
+    } else {
+      for (const Value& stage : given->as_list()) {
+        if (!stage.is_table()) {
+          diagnostics_.error(stage.location, "a stage is a table, and this is " + stage.kind_name(), "write [[stage]]");
+          continue;
+        }
+        StagePlan plan = plan_stage(recipe, stage, result.stages);
+        stages.as_list().push_back(plan.resolved);
+        result.stages.push_back(std::move(plan));
+      }
+    }
+    if (const Value* data = top.find("data")) result.resolved.set("data", *data);
+    result.resolved.set("stage", std::move(stages));
+    result.resolved.set("analysis", *top.find("analysis"));
+    if (!diagnostics_.ok()) return result;
+    const RecipeKeys keys = read_parameters<RecipeKeys>(top);
+    result.title = keys.title;
+    result.seed = keys.seed;
+    result.device = keys.device;
+    result.analyses = keys.analyses;
+    check_device(keys.device, *top.find("device"));
+    return result;
+  }
+
+ private:
+  void check_device(const std::string& device, const Value& value) {
+    if (device == "auto" || device == "cpu" || device == "cuda") return;
+    if (device.starts_with("cuda:") && device.size() > 5 && device.size() < 8 &&
+        device.find_first_not_of("0123456789", 5) == std::string::npos) {
+      return;
+    }
+    diagnostics_.error(value.location, fmt::format("'{}' is no device", device), "auto, cpu, cuda or cuda:N");
+  }
+
+  /// Keys only: values are checked in the stages that use them.
+  void check_train_table(const Value& recipe) {
+    const Value* train = recipe.find("train");
+    if (train == nullptr) return;
+    if (!train->is_table()) {
+      diagnostics_.error(train->location, "'train' is a table, and this is " + train->kind_name());
+      return;
+    }
+    report_unknown(*train, "train", names_of(fields_of<TrainSettings>()), diagnostics_);
+  }
+
+  StagePlan plan_stage(const Value& recipe, const Value& stage, const std::vector<StagePlan>& earlier) {
+    static const std::vector<FieldInfo> own = fields_of<StageKeys>();
+    static const std::vector<FieldInfo> train_fields = fields_of<TrainSettings>();
+    StagePlan plan;
+    plan.location = stage.location;
+    const Value* name = stage.find("name");
+    if (name != nullptr && name->is_string()) plan.name = name->as_string();
+    const std::string what = "stage '" + plan.name + "'";
+    check_name(plan, stage, earlier);
+
+    std::vector<std::string> known = names_of(own);
+    known.insert(known.end(), {"teachers", "data"});
+    for (const FieldInfo& field : train_fields) known.push_back(field.name);
+    report_unknown(stage, what, known, diagnostics_);
+
+    // Problems of [train] come up in every stage that inherits them; each is reported once.
+    Diagnostics found;
+    const Value keys = resolve_table(own, select(stage, own), what, catalog_, found);
+    Value train = recipe.find("train") != nullptr && recipe.find("train")->is_table() ? select(*recipe.find("train"), train_fields)
+                                                                                      : Value(Value::Table{});
+    train.location = stage.location;
+    merge(train, select(stage, train_fields), found);
+    const Value settings = resolve_table(train_fields, train, what, catalog_, found);
+    const Value data = resolve_data(recipe, stage, found);
+    const Value teachers = resolve_teachers(stage, what, found);
+    report_once(found);
+
+    plan.resolved = keys;
+    plan.resolved.set("data", data);
+    plan.resolved.set("teachers", teachers);
+    for (const Member& member : settings.as_table()) plan.resolved.set(member.key, member.value, member.key_location);
+    if (!found.ok()) return plan;
+
+    const StageKeys parsed = read_parameters<StageKeys>(keys);
+    plan.scheme = parsed.scheme;
+    plan.train = read_parameters<TrainSettings>(settings);
+    plan.data = to_component("dataset", fields_of<DataSelection>(), data);
+    plan_networks(plan, parsed);
+    for (const Value& teacher : teachers.as_list()) plan_teacher(plan, teacher, earlier);
+    check_roles(plan, stage);
+    return plan;
+  }
+
+  void check_name(const StagePlan& plan, const Value& stage, const std::vector<StagePlan>& earlier) {
+    const Value* name = stage.find("name");
+    if (name == nullptr || !name->is_string()) return;
+    const bool plain = !plan.name.empty() && plan.name.find_first_not_of(
+                                                 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
+    if (!plain) {
+      diagnostics_.error(name->location, fmt::format("'{}' is no name for a stage", plan.name), "letters, digits, '_' and '-'");
+    }
+    for (const StagePlan& other : earlier) {
+      if (other.name == plan.name) {
+        diagnostics_.error(name->location, fmt::format("there is a stage '{}' already, at {}", plan.name, other.location.to_string()));
+      }
+    }
+  }
+
+  Value resolve_data(const Value& recipe, const Value& stage, Diagnostics& found) {
+    Value data = recipe.find("data") != nullptr ? *recipe.find("data") : Value();
+    if (const Value* own = stage.find("data")) {
+      if (data.is_null()) {
+        data = *own;
+      } else {
+        merge(data, *own, found);
+      }
+    }
+    // A recipe without data is reported at its top level.
+    return data.is_null() ? data : resolve_component("dataset", fields_of<DataSelection>(), data, catalog_, found);
+  }
+
+  Value resolve_teachers(const Value& stage, const std::string& what, Diagnostics& found) {
+    Value result = Value(Value::List{});
+    const Value* teachers = stage.find("teachers");
+    if (teachers == nullptr) return result;
+    if (!teachers->is_list()) {
+      found.error(teachers->location, what + ": 'teachers' wants a list of tables, and this is " + teachers->kind_name());
+      return result;
+    }
+    static const std::vector<FieldInfo> fields = fields_of<TeacherPlan>();
+    for (const Value& teacher : teachers->as_list()) {
+      result.as_list().push_back(resolve_table(fields, teacher, what + ", teacher", catalog_, found));
+    }
+    return result;
+  }
+
+  void plan_networks(StagePlan& plan, const StageKeys& keys) {
+    if (keys.model) plan.networks.push_back({"model", keys.model, {}, {}});
+    std::map<std::string, int> seen;
+    for (const ComponentSpec& model : keys.models) {
+      const std::string given = model.extras.find("name")->as_string();
+      const std::string base = given.empty() ? model.type : given;
+      for (std::int64_t i = 0; i < model.extras.find("count")->as_int(); ++i) {
+        const int count = ++seen[base];
+        NetworkPlan network{count == 1 ? base : fmt::format("{}_{}", base, count), model, {}, {}};
+        if (const Value* optimizer = model.extras.find("optimizer")) network.optimizer = to_component("optimizer", {}, *optimizer);
+        if (const Value* schedule = model.extras.find("schedule")) network.schedule = to_component("schedule", {}, *schedule);
+        plan.networks.push_back(std::move(network));
+      }
+    }
+    if (keys.model && !keys.models.empty()) {
+      diagnostics_.error(keys.models.front().location, fmt::format("stage '{}': 'model' and 'models' exclude each other", plan.name));
+    }
+  }
+
+  void plan_teacher(StagePlan& plan, const Value& value, const std::vector<StagePlan>& earlier) {
+    TeacherPlan teacher = read_parameters<TeacherPlan>(value);
+    teacher.location = value.location;
+    const std::string what = fmt::format("stage '{}', teacher: ", plan.name);
+    if (teacher.file.empty() == teacher.stage.empty()) {
+      diagnostics_.error(value.location, what + "give either 'stage' or 'file'");
+    } else if (!teacher.file.empty() && !teacher.model) {
+      diagnostics_.error(value.location, what + "'file' needs 'model', the network whose weights it holds");
+    } else if (!teacher.run.empty() && teacher.stage.empty()) {
+      diagnostics_.error(value.location, what + "'run' needs 'stage'");
+    }
+    const Value& checkpoint = *value.find("checkpoint");
+    if (teacher.checkpoint != "last" && teacher.checkpoint != "best") {
+      diagnostics_.error(checkpoint.location, fmt::format("{}'checkpoint' = {} is not one of: last | best", what, checkpoint.to_toml()));
+    }
+    if (!teacher.stage.empty() && teacher.run.empty()) check_teacher_stage(plan, teacher, *value.find("stage"), earlier);
+    plan.teachers.push_back(std::move(teacher));
+  }
+
+  void check_teacher_stage(const StagePlan& plan, const TeacherPlan& teacher, const Value& place, const std::vector<StagePlan>& earlier) {
+    std::vector<std::string> names;
+    for (const StagePlan& other : earlier) {
+      if (other.name == teacher.stage) {
+        check_teacher_network(plan, teacher, other, place);
+        return;
+      }
+      names.push_back(other.name);
+    }
+    diagnostics_.error(place.location, fmt::format("stage '{}', teacher: there is no earlier stage '{}'", plan.name, teacher.stage),
+                       name_hint(teacher.stage, names, "earlier stages"));
+  }
+
+  void check_teacher_network(const StagePlan& plan, const TeacherPlan& teacher, const StagePlan& other, const Value& place) {
+    std::vector<std::string> names;
+    for (const NetworkPlan& network : other.networks) names.push_back(network.name);
+    if (names.empty()) return;  // the other stage has problems of its own
+    const bool named = std::find(names.begin(), names.end(), teacher.network) != names.end();
+    if (named || (teacher.network.empty() && names.size() == 1)) return;
+    diagnostics_.error(place.location,
+                       teacher.network.empty()
+                           ? fmt::format("stage '{}', teacher: stage '{}' has several networks; say which with 'network'", plan.name, other.name)
+                           : fmt::format("stage '{}', teacher: stage '{}' has no network '{}'", plan.name, other.name, teacher.network),
+                       name_hint(teacher.network, names, "its networks"));
+  }
+
+  void check_roles(const StagePlan& plan, const Value& stage) {
+    const Roles roles = catalog_.roles("scheme", plan.scheme.type);
+    const auto check = [&](std::size_t count, std::int64_t fewest, std::int64_t most, const std::string& noun, const std::string& key) {
+      const auto have = static_cast<std::int64_t>(count);
+      if (have >= fewest && have <= most) return;
+      const std::string want = fewest == most ? fmt::format("{}", fewest) : most > 1000 ? fmt::format("at least {}", fewest) : fmt::format("{} to {}", fewest, most);
+      diagnostics_.error(stage.location, fmt::format("stage '{}': scheme '{}' wants {} {}, and there {} {}", plan.name, plan.scheme.type, want, noun,
+                                                     have == 1 ? "is" : "are", have),
+                         fmt::format("see '{}'", key));
+    };
+    check(plan.networks.size(), roles.fewest_networks, roles.most_networks, "network(s) to train", roles.most_networks > 1 ? "models" : "model");
+    check(plan.teachers.size(), roles.fewest_teachers, roles.most_teachers, "teacher(s)", "teachers");
+  }
+
+  void report_once(const Diagnostics& found) {
+    for (const Diagnostics::Problem& problem : found.problems()) {
+      if (reported_.insert(problem.location.to_string() + problem.message.substr(problem.message.find(':') + 1)).second) {
+        diagnostics_.error(problem.location, problem.message, problem.hint);
+      }
+    }
+  }
+
+  const ComponentCatalog& catalog_;
+  Diagnostics& diagnostics_;
+  std::set<std::string> reported_;
+};
+
+void apply_profile(Value& recipe, const std::string& name, const std::string& file, Diagnostics& diagnostics) {
+  const Value* profiles = recipe.find("profile");
+  const Value* profile = profiles == nullptr ? nullptr : profiles->find(name);
+  if (profile == nullptr) {
+    std::vector<std::string> names;
+    if (profiles != nullptr && profiles->is_table()) {
+      for (const Member& member : profiles->as_table()) names.push_back(member.key);
+    }
+    diagnostics.error({std::make_shared<const std::string>(file), 0, 0}, fmt::format("there is no profile '{}'", name), name_hint(name, names, "profiles"));
+    return;
+  }
+  const Value copy = *profile;
+  merge(recipe, copy, diagnostics);
+}
+
+}  // namespace
+
+ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog) {
+  Value recipe = read_with_bases(file);
+  Diagnostics diagnostics;
+  if (!options.profile.empty()) apply_profile(recipe, options.profile, file, diagnostics);
+  for (const std::string& text : options.overrides) apply_override(recipe, text, diagnostics);
+  ExperimentPlan plan = Planner(catalog, diagnostics).plan(recipe);
+  diagnostics.throw_if_any();
+  plan.recipe_file = file;
+  plan.recipe_name = std::filesystem::path(file).stem().string();
+  return plan;
+}
+
+namespace {
+
+void list_into(const std::string& key, const Value& value, std::vector<SettingOrigin>& all) {
+  if (value.is_table() && !value.as_table().empty()) {
+    for (const Member& member : value.as_table()) list_into((key.empty() ? "" : key + ".") + member.key, member.value, all);
+  } else if (value.is_list() && std::any_of(value.as_list().begin(), value.as_list().end(), [](const Value& item) { return item.is_table(); })) {
+    for (std::size_t i = 0; i < value.as_list().size(); ++i) {
+      const Value& item = value.as_list()[i];
+      const Value* name = key == "stage" ? item.find("name") : nullptr;
+      list_into(fmt::format("{}.{}", key, name != nullptr ? name->as_string() : std::to_string(i)), item, all);
+    }
+  } else {
+    all.push_back({key, value, value.location});
+  }
+}
+
+}  // namespace
+
+std::vector<SettingOrigin> list_settings(const Value& resolved) {
+  std::vector<SettingOrigin> all;
+  list_into("", resolved, all);
+  return all;
+}
+
+std::string write_recipe(const Value& resolved) {
+  std::string text;
+  std::string tables;
+  for (const Member& member : resolved.as_table()) {
+    if (member.key == "stage") {
+      for (const Value& stage : member.value.as_list()) {
+        tables += "\n[[stage]]\n";
+        for (const Member& setting : stage.as_table()) tables += fmt::format("{} = {}\n", toml_key(setting.key), setting.value.to_toml());
+      }
+    } else {
+      text += fmt::format("{} = {}\n", toml_key(member.key), member.value.to_toml());
+    }
+  }
+  return text + tables;
+}
+
+}  // namespace kd

@@ -1,0 +1,114 @@
+// What a recipe asks for, checked and complete: the only thing that the engine reads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/schema.h"
+
+namespace kd {
+
+enum class Precision { kAuto, kFp32, kBf16, kFp16 };
+enum class Switch { kAuto, kOn, kOff };
+
+/// `[train]`, and what a stage may override of it.
+struct KD_API TrainSettings {
+  std::int64_t epochs = 1;
+  std::int64_t batch_size = 64;
+  std::int64_t accumulate = 1;
+  std::int64_t evaluate_every = 1;
+  std::int64_t evaluation_batch_size = 1000;
+  std::int64_t early_stopping = 0;
+  std::int64_t threads = 0;
+  bool drop_last = false;
+  double max_gradient_norm = 0;
+  double ema = 0;
+  double checkpoint_seconds = 60;
+  Precision precision = Precision::kAuto;
+  Switch teacher_cache = Switch::kAuto;
+  Switch channels_last = Switch::kAuto;
+  ComponentSpec optimizer;
+  ComponentSpec schedule;
+  std::vector<ComponentSpec> augment;
+
+  static void schema(Schema<TrainSettings>& s);
+};
+
+/// Which part of a data set is used: keys that stand beside the data set's own parameters.
+struct KD_API DataSelection {
+  std::int64_t validation = 0;
+  std::vector<std::int64_t> classes;
+  std::vector<std::int64_t> exclude_classes;
+  double fraction = 1;
+  std::int64_t per_class = 0;
+  double label_noise = 0;
+  double imbalance = 1;
+
+  static void schema(Schema<DataSelection>& s);
+};
+
+/// A network that a stage trains.
+struct KD_API NetworkPlan {
+  std::string name;
+  ComponentSpec model;
+  ComponentSpec optimizer, schedule;  ///< its own, or empty: the stage's
+};
+
+/// A frozen network: of an earlier stage, of a stage of another run, or from a file.
+struct KD_API TeacherPlan {
+  std::string stage, run, file;
+  std::string network;  ///< empty: the stage's only one
+  std::string checkpoint = "last";
+  ComponentSpec model;  ///< for a file
+  double weight = 1;
+  Location location;
+
+  static void schema(Schema<TeacherPlan>& s);
+};
+
+struct KD_API StagePlan {
+  std::string name;
+  ComponentSpec scheme;
+  ComponentSpec data;  ///< extras: DataSelection
+  std::vector<NetworkPlan> networks;
+  std::vector<TeacherPlan> teachers;
+  TrainSettings train;
+  Value resolved;  ///< the stage's table with every default
+  Location location;
+};
+
+struct KD_API ExperimentPlan {
+  std::string recipe_file;
+  std::string recipe_name;  ///< file name without its ending
+  std::string title;
+  std::int64_t seed = 0;
+  std::string device;
+  std::vector<StagePlan> stages;
+  std::vector<ComponentSpec> analyses;
+  Value resolved;  ///< the whole recipe with every default; read back, it gives the same plan
+};
+
+/// What the command line adds to a recipe.
+struct KD_API RecipeOptions {
+  std::string profile;                 ///< empty: none
+  std::vector<std::string> overrides;  ///< "train.epochs=5"
+};
+
+/// Reads a recipe with everything it extends, applies profile and overrides, and checks it against `catalog`. Throws RecipeError
+/// that lists every problem.
+KD_API ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog);
+
+/// Lines "key = value" of a resolved recipe in order; each with the place that set it.
+struct KD_API SettingOrigin {
+  std::string key;
+  Value value;
+  Location location;
+};
+KD_API std::vector<SettingOrigin> list_settings(const Value& resolved);
+
+/// A whole recipe as TOML text, one setting a line, stages as [[stage]].
+KD_API std::string write_recipe(const Value& resolved);
+
+}  // namespace kd

@@ -1,0 +1,82 @@
+// toml_reader.h on toml++. A copied toml++ node loses its place, so each is converted where it stands.
+#include "recipe/toml_reader.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "kd/diagnostics.h"
+
+namespace kd {
+namespace {
+
+using Source = std::shared_ptr<const std::string>;
+
+Location locate(const toml::source_region& region, const Source& source) {
+  return {source, static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};
+}
+
+Value convert(const toml::node& node, const Source& source) {
+  Value value;
+  if (const toml::table* table = node.as_table()) {
+    Value::Table members;
+    for (const auto& [key, child] : *table) {
+      members.push_back({std::string(key.str()), locate(key.source(), source), convert(child, source)});
+    }
+    // toml++ iterates in key order; a reader expects the order of the file.
+    std::stable_sort(members.begin(), members.end(), [](const Member& a, const Member& b) {
+      return std::pair(a.key_location.line, a.key_location.column) < std::pair(b.key_location.line, b.key_location.column);
+    });
+    value = Value(std::move(members));
+  } else if (const toml::array* array = node.as_array()) {
+    Value::List items;
+    for (const toml::node& child : *array) items.push_back(convert(child, source));
+    value = Value(std::move(items));
+  } else if (const auto* text = node.as_string()) {
+    value = Value(text->get());
+  } else if (const auto* integer = node.as_integer()) {
+    value = Value(static_cast<std::int64_t>(integer->get()));
+  } else if (const auto* number = node.as_floating_point()) {
+    value = Value(number->get());
+  } else if (const auto* boolean = node.as_boolean()) {
+    value = Value(boolean->get());
+  } else {
+    throw RecipeError(locate(node.source(), source).to_string() + ": error: dates and times have no meaning in a recipe");
+  }
+  value.location = locate(node.source(), source);
+  return value;
+}
+
+}  // namespace
+
+Value read_toml(std::string_view text, const std::string& source) {
+  const auto shared = std::make_shared<const std::string>(source);
+  try {
+    const toml::table table = toml::parse(text, source);
+    Value value = convert(table, shared);
+    value.location = {shared, 0, 0};
+    return value;
+  } catch (const toml::parse_error& error) {
+    throw RecipeError(locate(error.source(), shared).to_string() + ": error: " + std::string(error.description()));
+  }
+}
+
+Value read_toml_file(const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream || std::filesystem::is_directory(file)) throw RecipeError(file + ": error: cannot read this file");
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  return read_toml(text, file);
+}
+
+Value Value::parse(std::string_view text) {
+  // A key on a line of its own would be no TOML; the newline inside the list keeps lines and columns those of `text`.
+  const Value document = read_toml("value = [\n" + std::string(text) + "\n]", "value");
+  const List& list = document.find("value")->as_list();
+  if (list.size() != 1) throw RecipeError("value: error: one TOML value is wanted, and this is not: " + std::string(text));
+  return list.front();
+}
+
+}  // namespace kd

@@ -1,0 +1,27 @@
+// The key functions of the plugin interfaces: their type information lives here, once, for host and plugins alike.
+#include "kd/analysis.h"
+#include "kd/augmentation.h"
+#include "kd/dataset.h"
+#include "kd/loss.h"
+#include "kd/model.h"
+#include "kd/optimizer.h"
+#include "kd/schedule.h"
+#include "kd/scheme.h"
+
+namespace kd {
+
+Analysis::~Analysis() = default;
+AnalysisContext::~AnalysisContext() = default;
+Augmentation::~Augmentation() = default;
+DataSet::~DataSet() = default;
+Loss::~Loss() = default;
+Model::~Model() = default;
+Network::~Network() = default;
+Optimizer::~Optimizer() = default;
+Schedule::~Schedule() = default;
+Scheme::~Scheme() = default;
+StageContext::~StageContext() = default;
+Teacher::~Teacher() = default;
+Updater::~Updater() = default;
+
+}  // namespace kd

@@ -1,0 +1,91 @@
+// kd/random_tensors.h: a plain loop on the CPU, the same arithmetic as tensor operations elsewhere.
+#include "kd/random_tensors.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+
+namespace kd {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 14;
+
+/// Counter of lane j of a sample: lanes of different samples never meet below 2^16 lanes.
+constexpr std::uint64_t lane_counter(std::uint64_t counter, std::uint64_t lane) { return (counter << 16) + lane + 1; }
+
+// The generator of kd/random.h on int64 tensors, which wrap around as unsigned words do; a shift to the right must mask the sign.
+at::Tensor swap_halves(const at::Tensor& x) { return x.__rshift__(32).__and__(0xffffffffLL).__or__(x.__lshift__(32)); }
+
+/// 32 random bits (as int64) for each counter.
+at::Tensor bits_of(RandomKey key, const at::Tensor& counters) {
+  const auto k = static_cast<std::int64_t>(key.bits | 1);
+  at::Tensor x = counters * k;
+  const at::Tensor y = x;
+  const at::Tensor z = y + k;
+  x = swap_halves(x * x + y);
+  x = swap_halves(x * x + z);
+  x = swap_halves(x * x + y);
+  return (x * x + z).__rshift__(32).__and__(0xffffffffLL);
+}
+
+at::Tensor lane_counters(const at::Tensor& counters, std::int64_t lanes) {
+  const at::Tensor lane = at::arange(lanes, counters.options());
+  return counters.unsqueeze(1).__lshift__(16) + lane.unsqueeze(0) + 1;
+}
+
+/// Fills an N×lanes tensor of T with f(counter) on the CPU.
+template <class T, class F>
+at::Tensor fill(const at::Tensor& counters, std::int64_t lanes, at::ScalarType type, F f) {
+  at::Tensor result = at::empty({counters.size(0), lanes}, counters.options().dtype(type));
+  const at::Tensor source = counters.contiguous();
+  const std::int64_t* in = source.const_data_ptr<std::int64_t>();
+  T* out = result.mutable_data_ptr<T>();
+  at::parallel_for(0, result.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      out[i] = f(lane_counter(static_cast<std::uint64_t>(in[i / lanes]), static_cast<std::uint64_t>(i % lanes)));
+    }
+  });
+  return result;
+}
+
+}  // namespace
+
+at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std::int64_t lanes) {
+  if (counters.is_cpu()) {
+    return fill<float>(counters, lanes, at::kFloat, [key](std::uint64_t counter) { return random_uniform(key, counter); });
+  }
+  return bits_of(key, lane_counters(counters, lanes)).__rshift__(8).to(at::kFloat) * 0x1p-24;
+}
+
+at::Tensor random_below(RandomKey key, const at::Tensor& counters, std::int64_t lanes, std::int64_t count) {
+  if (counters.is_cpu()) {
+    return fill<std::int64_t>(counters, lanes, at::kLong, [key, count](std::uint64_t counter) {
+      return static_cast<std::int64_t>(random_below(key, counter, static_cast<std::uint32_t>(count)));
+    });
+  }
+  return (bits_of(key, lane_counters(counters, lanes)) * count).__rshift__(32);
+}
+
+at::Tensor dropout(const at::Tensor& input, double p, RandomKey key) {
+  if (p == 0) return input;
+  const auto kept_scale = static_cast<float>(1.0 / (1.0 - p));
+  at::Tensor mask;
+  if (input.is_cpu()) {
+    mask = at::empty(input.sizes(), input.options().dtype(at::kFloat));
+    float* out = mask.mutable_data_ptr<float>();
+    const auto threshold = static_cast<float>(p);
+    at::parallel_for(0, mask.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        out[i] = random_uniform(key, static_cast<std::uint64_t>(i) + 1) < threshold ? 0.0F : kept_scale;
+      }
+    });
+  } else {
+    const at::Tensor counters = at::arange(1, input.numel() + 1, input.options().dtype(at::kLong));
+    const at::Tensor uniform = bits_of(key, counters).__rshift__(8).to(at::kFloat) * 0x1p-24;
+    mask = (uniform >= p).to(at::kFloat).mul_(kept_scale).view(input.sizes());
+  }
+  return input * mask.to(input.scalar_type());
+}
+
+}  // namespace kd
