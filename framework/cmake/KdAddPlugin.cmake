@@ -40,6 +40,7 @@ endfunction()
 function(kd_use_torch_nn KD_NAME)
   if(TARGET kdrun_torch_header)
     target_precompile_headers(${KD_NAME} REUSE_FROM kdrun_torch_header)
-    target_compile_options(${KD_NAME} PRIVATE -fpch-preprocess)
+    # A precompiled header serves only what is compiled with the same options.
+    target_compile_options(${KD_NAME} PRIVATE -fpch-preprocess -fPIC)
   endif()
 endfunction()

@@ -194,7 +194,7 @@ def main(program, names):
             passed = worst <= TOLERANCE
             text = f"{count} tensors, largest relative difference {worst:.1e} in {where}"
         except (ValueError, RuntimeError, subprocess.CalledProcessError) as error:
-            passed, text = False, str(error)
+            passed, text = False, " ".join(str(error).split())
         print(f"{'ok  ' if passed else 'FAIL'} {name}: {text}")
         failed |= not passed
     return 1 if failed else 0

@@ -40,7 +40,10 @@ class TensorFolder {
  private:
   static std::string describe_shape(const at::Tensor& tensor) {
     std::string text;
-    for (const std::int64_t size : tensor.sizes()) text += (text.empty() ? "" : "x") + std::to_string(size);
+    for (const std::int64_t size : tensor.sizes()) {
+      if (!text.empty()) text += 'x';
+      text += std::to_string(size);
+    }
     return text.empty() ? "scalar" : text;
   }
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "recipe/merge.h"
+#include "recipe/toml_reader.h"
 
 namespace kd {
 
@@ -425,6 +426,18 @@ ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options
   plan.recipe_file = file;
   plan.recipe_name = std::filesystem::path(file).stem().string();
   return plan;
+}
+
+StageSettings read_stage_settings(const std::string& file, const ComponentCatalog& catalog) {
+  const Value stage = read_toml_file(file);
+  const auto extras = fields_of<DataSelection>();
+  const auto train_fields = fields_of<TrainSettings>();
+  Diagnostics diagnostics;
+  const Value* data = stage.find("data");
+  const Value resolved_data = resolve_component("dataset", extras, data != nullptr ? *data : Value(), catalog, diagnostics);
+  const Value train = resolve_table(train_fields, select(stage, train_fields), "stage", catalog, diagnostics);
+  diagnostics.throw_if_any();
+  return {to_component("dataset", extras, resolved_data), read_parameters<TrainSettings>(train)};
 }
 
 namespace {

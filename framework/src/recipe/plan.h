@@ -100,6 +100,13 @@ struct KD_API RecipeOptions {
 /// that lists every problem.
 KD_API ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog);
 
+/// The data and training settings that a trained stage's settings.toml holds. Throws RecipeError as read_recipe does.
+struct KD_API StageSettings {
+  ComponentSpec data;
+  TrainSettings train;
+};
+KD_API StageSettings read_stage_settings(const std::string& file, const ComponentCatalog& catalog);
+
 /// Lines "key = value" of a resolved recipe in order; each with the place that set it.
 struct KD_API SettingOrigin {
   std::string key;

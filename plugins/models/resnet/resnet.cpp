@@ -145,7 +145,8 @@ class ResNet final : public kd::Model {
     if ((depth - 2) % 6 == 0) return (depth - 2) / 6;
     std::string valid;
     for (std::int64_t d = kSmallestDepth; d <= kLargestDepth; d += 6) {
-      valid += (valid.empty() ? "" : ", ") + std::to_string(d);
+      if (!valid.empty()) valid += ", ";
+      valid += std::to_string(d);
     }
     throw kd::RecipeError("depth = " + std::to_string(depth) + " is not 6n + 2; valid depths: " + valid);
   }

@@ -37,7 +37,10 @@ std::unique_ptr<kd::Model> make_resnet(int depth, int width = 1, const kd::Model
 
 std::string describe_shape(const at::Tensor& tensor) {
   std::string text;
-  for (const std::int64_t size : tensor.sizes()) text += (text.empty() ? "" : "x") + std::to_string(size);
+  for (const std::int64_t size : tensor.sizes()) {
+    if (!text.empty()) text += 'x';
+    text += std::to_string(size);
+  }
   return text.empty() ? "scalar" : text;
 }
 

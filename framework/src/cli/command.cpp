@@ -1,0 +1,33 @@
+// command.h
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include "kd/plugin.h"
+#include "plugin/registry.h"
+
+namespace kd::cli {
+
+void RecipeArguments::add_to(CLI::App& command) {
+  command.add_option("recipe", recipe, "TOML file")->required();
+  command.add_option("overrides", options.overrides, "settings such as train.epochs=5 or stage.student.scheme.losses.1.temperature=8");
+  command.add_option("--profile", options.profile, "lays [profile.NAME] of the recipe on it");
+  command.add_option("--device", device, "auto, cpu, cuda or cuda:N");
+  command.add_option("--seed", seed, "instead of the recipe's");
+  command.add_option("--data-root", data_root, "where the data sets are; else KD_DATA, else ~/.cache/kdrun/data");
+  command.add_option("--plugin-dir", plugin_folders, "more folders with plugins")->allow_extra_args(false);
+}
+
+ExperimentPlan RecipeArguments::read() const {
+  load_plugins_with_warnings(plugin_folders);
+  RecipeOptions all = options;
+  if (!device.empty()) all.overrides.push_back(fmt::format("device=\"{}\"", device));
+  if (!seed.empty()) all.overrides.push_back("seed=" + seed);
+  return read_recipe(recipe, all, registry());
+}
+
+void load_plugins_with_warnings(const std::vector<std::string>& folders) {
+  for (const std::string& line : load_plugins(folders)) fmt::print(stderr, "warning: {}\n", line);
+}
+
+}  // namespace kd::cli

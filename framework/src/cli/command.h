@@ -1,0 +1,40 @@
+// What the commands of kdrun share: options, loading of plugins, and errors of arguments.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/experiment.h"
+#include "recipe/plan.h"
+
+namespace kd::cli {
+
+/// Arguments of every command that reads a recipe.
+struct RecipeArguments {
+  std::string recipe;
+  RecipeOptions options;
+  std::string device;  ///< overrides the recipe's where given
+  std::string seed;
+  std::string data_root;
+  std::vector<std::string> plugin_folders;
+
+  void add_to(CLI::App& command);
+  /// Loads the plugins, warns of refused ones, and reads the recipe.
+  ExperimentPlan read() const;
+};
+
+/// Loads the plugins; libraries that were refused are named on stderr.
+void load_plugins_with_warnings(const std::vector<std::string>& folders);
+
+void add_run(CLI::App& app, const std::vector<std::string>& arguments);
+void add_validate(CLI::App& app);
+void add_config(CLI::App& app);
+void add_list(CLI::App& app);
+void add_describe(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_data(CLI::App& app);
+void add_doctor(CLI::App& app);
+void add_new(CLI::App& app);
+
+}  // namespace kd::cli

@@ -1,0 +1,43 @@
+// kdrun config: the resolved recipe, and where each value came from.
+#include <fmt/format.h>
+
+#include "cli/command.h"
+
+namespace kd::cli {
+
+void add_config(CLI::App& app) {
+  struct Arguments {
+    RecipeArguments recipe;
+    bool diff = false;
+    std::string key;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("config", "show the resolved recipe");
+  given->recipe.add_to(*command);
+  command->add_flag("--diff", given->diff, "only what differs from the defaults, with its place");
+  command->add_option("--explain", given->key, "a setting such as train.epochs: its value and where it came from");
+  command->callback([given] {
+    const ExperimentPlan plan = given->recipe.read();
+    if (!given->diff && given->key.empty()) {
+      fmt::print("{}", write_recipe(plan.resolved));
+      return;
+    }
+    bool found = false;
+    std::vector<std::string> keys;
+    for (const SettingOrigin& setting : list_settings(plan.resolved)) {
+      keys.push_back(setting.key);
+      const bool is_default = setting.location.source && *setting.location.source == "default";
+      const bool wanted = given->key.empty() ? !is_default : setting.key == given->key || setting.key.starts_with(given->key + ".");
+      if (!wanted) continue;
+      found = true;
+      fmt::print("{} = {}   # {}\n", setting.key, setting.value.to_toml(), setting.location.to_string());
+    }
+    if (!found && !given->key.empty()) {
+      throw RecipeError(fmt::format("error: there is no setting '{}' in this recipe\n    hint: {}", given->key,
+                                    nearest_name(given->key, keys).empty() ? "kdrun config shows them all"
+                                                                          : "did you mean '" + nearest_name(given->key, keys) + "'?"));
+    }
+  });
+}
+
+}  // namespace kd::cli

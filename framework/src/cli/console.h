@@ -1,0 +1,29 @@
+// Shows a run on a terminal, or as lines in a log.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "engine/progress.h"
+
+namespace kd::cli {
+
+class Console final : public Progress {
+ public:
+  Console();
+  ~Console() override;
+
+  void say(const std::string& line) override;
+  void warn(const std::string& line) override;
+  void moment(const Moment& moment) override;
+  void epoch(const EpochSummary& summary) override;
+
+ private:
+  void clear_bar();
+
+  const bool terminal_;
+  bool bar_shown_ = false;
+  std::chrono::steady_clock::time_point last_;
+};
+
+}  // namespace kd::cli

@@ -1,0 +1,106 @@
+// kdrun describe: the parameters of a component, as its declaration has them.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "kd/plugin.h"
+#include "plugin/registry.h"
+
+namespace kd::cli {
+namespace {
+
+std::string default_text(const FieldInfo& field) {
+  if (field.required) return "required";
+  return field.default_value.is_null() ? "none" : field.default_value.to_toml();
+}
+
+std::string field_type(const FieldInfo& field) {
+  std::string text = type_name(field.type);
+  if (!field.component_kind.empty() && field.type != FieldType::kScheduled) text = (field.type == FieldType::kComponent ? "" : "list of ") + field.component_kind;
+  return text;
+}
+
+nlohmann::ordered_json to_json(const FieldInfo& field) {
+  nlohmann::ordered_json json{{"name", field.name}, {"type", field_type(field)}, {"required", field.required}, {"default", default_text(field)}, {"range", field.range_text()}, {"help", field.help}};
+  for (const FieldInfo& extra : field.extras) json["beside"].push_back(to_json(extra));
+  return json;
+}
+
+void print_text(const RegisteredComponent& component) {
+  fmt::print("{} '{}': {}\n  from {} ({})\n\n", component.kind, component.name, component.help, component.library.string(), component.source);
+  if (component.fields.empty()) fmt::print("  no parameters\n");
+  for (const FieldInfo& field : component.fields) {
+    fmt::print("  {:<20} {:<20} {}{}\n      {}\n", field.name, field_type(field), field.required ? "required" : "default " + default_text(field),
+               field.range_text().empty() ? "" : ", " + field.range_text(), field.help);
+    for (const FieldInfo& extra : field.extras) {
+      fmt::print("      beside each: {} ({}, default {}): {}\n", extra.name, field_type(extra), default_text(extra), extra.help);
+    }
+  }
+}
+
+/// A table ready to paste into a recipe.
+void print_toml(const RegisteredComponent& component) {
+  std::string text = fmt::format("type = \"{}\"", component.name);
+  for (const FieldInfo& field : component.fields) {
+    if (field.required) text += fmt::format(", {} = …", field.name);
+    if (!field.required && !field.default_value.is_null()) text += fmt::format(", {} = {}", field.name, field.default_value.to_toml());
+  }
+  fmt::print("{{ {} }}\n", text);
+}
+
+/// The reference of every component, as docs/components.md holds it.
+void print_markdown() {
+  fmt::print("# Components\n\nWritten by `kdrun describe --markdown` from the declarations; do not edit.\n");
+  for (const std::string& kind : component_kinds()) {
+    for (const RegisteredComponent* component : registry().components(kind)) {
+      fmt::print("\n## {} `{}`\n\n{}\n", kind, component->name, component->help);
+      if (component->fields.empty()) continue;
+      fmt::print("\n| parameter | type | default | range | meaning |\n|---|---|---|---|---|\n");
+      for (const FieldInfo& field : component->fields) {
+        std::string range = field.range_text();
+        for (std::size_t at = 0; (at = range.find('|', at)) != std::string::npos; at += 2) range.replace(at, 1, "\\|");
+        fmt::print("| `{}` | {} | `{}` | {} | {} |\n", field.name, field_type(field), default_text(field), range, field.help);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void add_describe(CLI::App& app) {
+  struct Arguments {
+    std::string kind, name;
+    bool json = false, toml = false, markdown = false;
+    std::vector<std::string> folders;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("describe", "show the parameters of a component");
+  command->add_option("kind", given->kind, fmt::format("one of: {}", fmt::join(component_kinds(), ", ")));
+  command->add_option("name", given->name, "of the component, as kdrun list shows it");
+  command->add_flag("--json", given->json, "as JSON");
+  command->add_flag("--toml", given->toml, "as a table ready to paste");
+  command->add_flag("--markdown", given->markdown, "every component, as Markdown");
+  command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
+  command->callback([given] {
+    load_plugins(given->folders);
+    if (given->markdown) return print_markdown();
+    if (given->kind.empty() || given->name.empty()) throw RecipeError("error: give a kind and a name, as in: kdrun describe loss kd");
+    const RegisteredComponent* component = registry().find(given->kind, given->name);
+    if (component == nullptr) {
+      throw RecipeError(fmt::format("error: there is no {} '{}'\n    hint: {}", given->kind, given->name,
+                                    name_hint(given->name, registry().names(given->kind))));
+    }
+    if (given->json) {
+      nlohmann::ordered_json json{{"kind", component->kind}, {"name", component->name}, {"help", component->help}, {"library", component->library.string()}, {"source", component->source}, {"parameters", nlohmann::json::array()}};
+      for (const FieldInfo& field : component->fields) json["parameters"].push_back(to_json(field));
+      fmt::print("{}\n", json.dump(2));
+    } else if (given->toml) {
+      print_toml(*component);
+    } else {
+      print_text(*component);
+    }
+  });
+}
+
+}  // namespace kd::cli

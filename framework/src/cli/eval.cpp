@@ -1,0 +1,61 @@
+// kdrun eval: evaluates trained networks again.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "data/training_data.h"
+#include "engine/device.h"
+
+namespace kd::cli {
+namespace {
+
+/// The stage folders of a run folder, or the stage folder itself.
+std::vector<std::filesystem::path> stage_folders(const std::filesystem::path& given) {
+  if (std::filesystem::exists(given / "result.json")) return {given};
+  std::vector<std::filesystem::path> folders;
+  if (std::filesystem::is_directory(given / "stages")) {
+    for (const auto& item : std::filesystem::directory_iterator(given / "stages")) folders.push_back(item.path());
+  }
+  std::sort(folders.begin(), folders.end());
+  if (folders.empty()) throw FileError(given.string() + " is no run folder and no stage of one");
+  return folders;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  struct Arguments {
+    std::string run, checkpoint = "last", data, root, device = "auto";
+    bool json = false;
+    std::vector<std::string> folders;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("eval", "evaluate the networks of a run again");
+  command->add_option("run", given->run, "a run folder, or a stage in one")->required();
+  command->add_option("--checkpoint", given->checkpoint, "last or best")->capture_default_str()->check(CLI::IsMember({"last", "best"}));
+  command->add_option("--data", given->data, "another data set, as a TOML table");
+  command->add_option("--data-root", given->root, "where the data sets are");
+  command->add_option("--device", given->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command->add_flag("--json", given->json, "as JSON");
+  command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
+  command->callback([given] {
+    load_plugins_with_warnings(given->folders);
+    const RunOptions options{.data_root = data_root(given->root), .runs_folder = "runs", .arguments = {}};
+    const at::Device device = choose_device(given->device);
+    nlohmann::ordered_json json = nlohmann::json::array();
+    for (const auto& folder : stage_folders(given->run)) {
+      const StageResult result = evaluate_stage(folder, given->checkpoint, given->data, options, device);
+      for (const NetworkResult& network : result.networks) {
+        json.push_back({{"stage", result.stage}, {"network", network.name}, {"top1", network.test.top1}, {"top5", network.test.top5}, {"nll", network.test.nll}, {"per_class", network.test.per_class}});
+        if (given->json) continue;
+        fmt::print("{:<24} {:<16} top-1 {:.2f} %  top-5 {:.2f} %  NLL {:.4f}  ({} images)\n", result.stage, network.name, 100 * network.test.top1,
+                   100 * network.test.top5, network.test.nll, network.test.samples);
+      }
+    }
+    if (given->json) fmt::print("{}\n", json.dump(2));
+  });
+}
+
+}  // namespace kd::cli

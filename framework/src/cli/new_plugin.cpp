@@ -1,0 +1,98 @@
+// kdrun new plugin: writes a compiling plugin with its test.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+
+#include "cli/command.h"
+#include "files/atomic_file.h"
+#include "kd/api.h"
+#include "plugin/registry.h"
+
+namespace kd::cli {
+namespace {
+
+/// The folder of the templates: of the source tree, or of an installed kdrun.
+std::filesystem::path template_folder() {
+  for (const char* candidate : {KD_TEMPLATES_SOURCE, KD_TEMPLATES_INSTALLED}) {
+    if (std::filesystem::is_directory(candidate)) return candidate;
+  }
+  throw Error("the plugin templates are not there: neither " KD_TEMPLATES_SOURCE " nor " KD_TEMPLATES_INSTALLED);
+}
+
+std::string replace_all(std::string text, const std::map<std::string, std::string>& names) {
+  for (const auto& [from, to] : names) {
+    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+/// "my_loss" as a class: "MyLoss".
+std::string class_name(const std::string& name) {
+  std::string result;
+  bool upper = true;
+  for (const char c : name) {
+    if (c == '_') {
+      upper = true;
+      continue;
+    }
+    result += upper ? static_cast<char>(std::toupper(c)) : c;
+    upper = false;
+  }
+  return result;
+}
+
+void check_name(const std::string& name) {
+  const bool plain = !name.empty() && std::islower(static_cast<unsigned char>(name[0])) != 0 &&
+                     name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+  if (!plain) throw RecipeError(fmt::format("error: '{}' is no name for a plugin\n    hint: lower-case letters, digits and '_', a letter first", name));
+}
+
+std::string folder_of_kind(const std::string& kind) { return kind == "analysis" ? "analyses" : kind + "s"; }
+
+void write_plugin(const std::string& kind, const std::string& name, const std::string& outside) {
+  const auto& kinds = component_kinds();
+  if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
+    throw RecipeError(fmt::format("error: there is no kind '{}'\n    hint: {}", kind, name_hint(kind, kinds, "kinds")));
+  }
+  check_name(name);
+  const bool in_tree = outside.empty();
+  if (in_tree && !std::filesystem::is_directory("plugins")) {
+    throw RecipeError("error: there is no folder 'plugins' here\n    hint: call this in kdrun's source tree, or give --outside DIR");
+  }
+  const std::filesystem::path folder = in_tree ? std::filesystem::path("plugins") / folder_of_kind(kind) / name : std::filesystem::path(outside);
+  const std::filesystem::path templates = template_folder();
+  const std::map<std::string, std::string> names = {{"KD_NAME_HERE", name}, {"KdClassHere", class_name(name)}, {"KD_KIND_HERE", kind}};
+  const std::map<std::string, std::string> files = {{kind + ".cpp", name + ".cpp"},
+                                                    {kind + "_test.cpp", name + "_test.cpp"},
+                                                    {in_tree ? "CMakeLists.in_tree.txt" : "CMakeLists.outside.txt", "CMakeLists.txt"}};
+  for (const auto& [from, to] : files) {
+    if (std::filesystem::exists(folder / to)) throw Error((folder / to).string() + " exists already; nothing was written");
+  }
+  std::filesystem::create_directories(folder);
+  for (const auto& [from, to] : files) {
+    write_file(folder / to, replace_all(read_text(templates / from), names));
+    fmt::print("wrote {}\n", (folder / to).string());
+  }
+  fmt::print("{}\n", in_tree ? fmt::format("build and test it: tools/test plugin.{}_{}", kind, name)
+                             : fmt::format("build it: cmake -S {0} -B {0}/build -DCMAKE_PREFIX_PATH=<kdrun> && cmake --build {0}/build", folder.string()));
+}
+
+}  // namespace
+
+void add_new(CLI::App& app) {
+  struct Arguments {
+    std::string kind, name, outside;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("new", "write the beginning of a plugin");
+  command->require_subcommand(1);
+  CLI::App* plugin = command->add_subcommand("plugin", "a compiling plugin with its test");
+  plugin->add_option("kind", given->kind, fmt::format("one of: {}", fmt::join(component_kinds(), ", ")))->required();
+  plugin->add_option("name", given->name, "as recipes will call it")->required();
+  plugin->add_option("--outside", given->outside, "a folder outside kdrun's tree, as a project of its own");
+  plugin->callback([given] { write_plugin(given->kind, given->name, given->outside); });
+}
+
+}  // namespace kd::cli

@@ -1,0 +1,69 @@
+// kdrun run: trains what a recipe describes.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "data/training_data.h"
+#include "engine/stop.h"
+
+namespace kd::cli {
+namespace {
+
+struct RunArguments {
+  RecipeArguments recipe;
+  std::string runs_folder = "runs";
+  bool fresh = false, dry_run = false, deterministic = false, json = false;
+  std::int64_t max_steps = 0;
+};
+
+void print_json(const RunResult& result) {
+  nlohmann::ordered_json json{{"run", result.folder.string()}, {"stages", nlohmann::json::array()}};
+  for (const StageResult& stage : result.stages) {
+    for (const NetworkResult& network : stage.networks) {
+      json["stages"].push_back({{"stage", stage.stage},
+                                {"network", network.name},
+                                {"top1", network.test.top1},
+                                {"nll", network.test.nll},
+                                {"seconds", stage.seconds},
+                                {"reused", stage.reused}});
+    }
+  }
+  fmt::print("{}\n", json.dump(2));
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
+  auto given = std::make_shared<RunArguments>();
+  CLI::App* command = app.add_subcommand("run", "train what a recipe describes");
+  given->recipe.add_to(*command);
+  command->add_option("--run-dir", given->runs_folder, "folder of all runs")->capture_default_str();
+  command->add_flag("--fresh", given->fresh, "trains stages anew that are already there");
+  command->add_flag("--dry-run", given->dry_run, "makes every part and stops before the first step");
+  command->add_option("--max-steps", given->max_steps, "ends each stage after this many steps");
+  command->add_flag("--deterministic", given->deterministic, "only operations that give the same bits every time");
+  command->add_flag("--json", given->json, "the results as JSON on stdout");
+  command->callback([given, arguments] {
+    const ExperimentPlan plan = given->recipe.read();
+    const RunOptions options{.data_root = data_root(given->recipe.data_root),
+                             .runs_folder = given->runs_folder,
+                             .fresh = given->fresh,
+                             .deterministic = given->deterministic,
+                             .max_steps = given->max_steps,
+                             .arguments = arguments};
+    Console console;
+    if (given->dry_run) {
+      check_experiment(plan, options, console);
+      fmt::print("{}: ready to train {} stage(s)\n", plan.recipe_file, plan.stages.size());
+      return;
+    }
+    watch_stop_signals();
+    const RunResult result = run_experiment(plan, options, console);
+    if (given->json) return print_json(result);
+    fmt::print("\n{}\n{}run folder: {}\n", plan.title, result_table(result.stages, plan), result.folder.string());
+  });
+}
+
+}  // namespace kd::cli

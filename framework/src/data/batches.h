@@ -1,0 +1,41 @@
+// From a data set on the device to batches: the order of an epoch, and the cutting and augmenting of a batch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kd/api.h"
+#include "kd/augmentation.h"
+#include "kd/batch.h"
+#include "kd/dataset.h"
+#include "kd/random.h"
+#include "recipe/plan.h"
+
+namespace kd {
+
+/// The augmentations of a stage. Each gets a key of its own per epoch.
+class KD_API AugmentationChain {
+ public:
+  AugmentationChain(const std::vector<ComponentSpec>& specs, const DataInfo& info);
+
+  /// Images become float; what happens to a sample follows from the key and its index alone.
+  void apply_in_training(Batch& batch, RandomKey epoch_key) const;
+  /// Only what belongs to evaluation, such as normalisation.
+  at::Tensor apply_in_evaluation(const at::Tensor& images) const;
+  /// Number of views of one sample; 0 where they are not counted, 1 where nothing is random.
+  std::int64_t views() const;
+
+ private:
+  std::vector<std::unique_ptr<Augmentation>> augmentations_;
+};
+
+/// The order of the samples in an epoch, int64 on the device of the set.
+KD_API at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key, at::Device device);
+
+/// Cuts the samples at `index` (int64, on the device) out of the set, unaugmented.
+KD_API Batch cut_batch(const ImageSet& set, const at::Tensor& index);
+
+}  // namespace kd

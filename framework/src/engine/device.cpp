@@ -1,0 +1,93 @@
+// device.h without a CUDA header: c10's device-independent guards serve, so one source builds against both wheels.
+#include "engine/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "kd/diagnostics.h"
+
+namespace kd {
+namespace {
+
+/// Value of the first line "key : value" of a /proc file that holds `key`.
+std::string proc_value(const char* file, std::string_view key) {
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.starts_with(key)) continue;
+    const std::size_t colon = line.find(':');
+    if (colon != std::string::npos && colon + 2 <= line.size()) return line.substr(colon + 2);
+  }
+  return "";
+}
+
+bool processor_computes_bf16() {
+  const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
+  return flags.find(" avx512_bf16 ") != std::string::npos || flags.find(" amx_bf16 ") != std::string::npos;
+}
+
+}  // namespace
+
+at::Device choose_device(const std::string& name) {
+  if (name == "cpu") return at::Device(at::kCPU);
+  const bool cuda = at::hasCUDA() && at::getNumGPUs() > 0;
+  if (name == "auto") return cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
+  const int count = cuda ? static_cast<int>(at::getNumGPUs()) : 0;
+  if (index >= count) {
+    throw RecipeError(fmt::format("error: device '{}' is not there: this machine has {} CUDA device(s){}\n    hint: --device cpu, or device = \"auto\"",
+                                  name, count, at::hasCUDA() || count > 0 ? "" : " that this build of LibTorch can use"));
+  }
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+void use_own_stream(at::Device device) {
+  if (!device.is_cuda()) return;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  guard.setDevice(device);
+  guard.exchangeStream(guard.getStreamFromGlobalPool(device));
+}
+
+at::ScalarType choose_precision(Precision wanted, at::Device device, bool convolutional) {
+  switch (wanted) {
+    case Precision::kFp32:
+      return at::kFloat;
+    case Precision::kBf16:
+      return at::kBFloat16;
+    case Precision::kFp16:
+      return at::kHalf;
+    case Precision::kAuto:
+      break;
+  }
+  if (device.is_cuda()) return at::kBFloat16;
+  return convolutional && processor_computes_bf16() ? at::kBFloat16 : at::kFloat;
+}
+
+std::string describe_device(at::Device device) {
+  if (device.is_cuda()) return device.str();
+  return fmt::format("cpu ({}, {} thread(s))", proc_value("/proc/cpuinfo", "model name"), at::get_num_threads());
+}
+
+void synchronize(at::Device device) {
+  if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+AutocastGuard::AutocastGuard(at::Device device, at::ScalarType precision) : type_(device.type()), active_(precision != at::kFloat) {
+  if (!active_) return;
+  at::autocast::set_autocast_enabled(type_, true);
+  at::autocast::set_autocast_dtype(type_, precision);
+  at::autocast::increment_nesting();
+}
+
+AutocastGuard::~AutocastGuard() {
+  if (!active_) return;
+  // A cached cast belongs to the parameters as they were in this pass.
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(type_, false);
+}
+
+}  // namespace kd

@@ -1,0 +1,43 @@
+// The device of a run: which one, in what precision, on what stream.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "kd/api.h"
+#include "recipe/plan.h"
+
+namespace kd {
+
+/// The device that "auto", "cpu", "cuda" or "cuda:N" means here. Throws RecipeError where there is no such device.
+KD_API at::Device choose_device(const std::string& name);
+
+/// Makes one non-default stream of a CUDA device current for the rest of the process: everything of a run happens on it.
+/// Mixing streams is what breaks graph capture. Does nothing on the CPU.
+KD_API void use_own_stream(at::Device device);
+
+/// Float, BFloat16 or Half. `kAuto` is bf16 where the device computes in it: a GPU, or a
+/// processor with AVX-512 BF16 or AMX for convolutional networks; elsewhere fp32 (on AVX2, bf16 is ten times slower).
+KD_API at::ScalarType choose_precision(Precision wanted, at::Device device, bool convolutional);
+
+/// "cpu (AMD EPYC …, 2 threads)" or "cuda:0 (NVIDIA …)".
+KD_API std::string describe_device(at::Device device);
+
+/// Waits for everything that was started on the device, so that a clock read next is honest.
+KD_API void synchronize(at::Device device);
+
+/// Runs matrix products of this thread in another precision while it lives.
+class KD_API AutocastGuard {
+ public:
+  AutocastGuard(at::Device device, at::ScalarType precision);
+  ~AutocastGuard();
+  AutocastGuard(const AutocastGuard&) = delete;
+  AutocastGuard& operator=(const AutocastGuard&) = delete;
+
+ private:
+  at::DeviceType type_;
+  bool active_;
+};
+
+}  // namespace kd

@@ -1,0 +1,240 @@
+// experiment.h
+#include "engine/experiment.h"
+
+#include <ATen/Context.h>
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "data/batches.h"
+#include "data/training_data.h"
+#include "engine/device.h"
+#include "engine/networks.h"
+#include "engine/stage.h"
+#include "engine/stage_store.h"
+#include "kd/analysis.h"
+#include "kd/plugin.h"
+#include "record/run_folder.h"
+
+namespace kd {
+namespace {
+
+/// Passes on what is said and keeps it in log.txt.
+class LoggingProgress final : public Progress {
+ public:
+  LoggingProgress(Progress& inner, RunFolder& folder) : inner_(inner), folder_(folder) {}
+
+  void say(const std::string& line) override {
+    folder_.log(line);
+    inner_.say(line);
+  }
+  void warn(const std::string& line) override {
+    folder_.log("warning: " + line);
+    inner_.warn(line);
+  }
+  void moment(const Moment& moment) override { inner_.moment(moment); }
+  void epoch(const EpochSummary& summary) override {
+    std::string line = fmt::format("stage {} epoch {}/{}", summary.stage, summary.epoch, summary.epochs);
+    for (const auto& [network, numbers] : summary.networks) {
+      for (const char* name : {"train/loss", "train/top1", "test/nll", "test/top1"}) {
+        if (const auto found = numbers.find(name); found != numbers.end()) line += fmt::format(" {}/{}={:.5g}", network, name, found->second);
+      }
+    }
+    folder_.log(line);
+    inner_.epoch(summary);
+  }
+
+ private:
+  Progress& inner_;
+  RunFolder& folder_;
+};
+
+nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
+  nlohmann::ordered_json all = nlohmann::json::array();
+  for (const StageResult& stage : stages) {
+    nlohmann::ordered_json networks = nlohmann::json::array();
+    for (const NetworkResult& network : stage.networks) {
+      networks.push_back({{"name", network.name}, {"parameters", network.parameters}, {"test_top1", network.test.top1}, {"test_nll", network.test.nll}});
+    }
+    all.push_back({{"stage", stage.stage},
+                   {"fingerprint", stage.fingerprint},
+                   {"reused", stage.reused},
+                   {"epochs", stage.epochs},
+                   {"seconds", stage.seconds},
+                   {"precision", stage.precision},
+                   {"networks", networks}});
+  }
+  return all;
+}
+
+Placement placement_for(const StageResult& stage, at::Device device, const Model& model) {
+  const at::ScalarType precision = stage.precision == "bf16" ? at::kBFloat16 : stage.precision == "fp16" ? at::kHalf : at::kFloat;
+  return {device, precision, model.convolutional()};
+}
+
+/// Logits of a network of a finished stage on the test split of `data`.
+at::Tensor stored_logits(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint, const TrainingData& data,
+                         const TrainSettings& train, at::Device device) {
+  auto model = place_model(network.model, data.info, {}, {device, at::kFloat, false});
+  const auto file = network_file(stage, network.name, checkpoint);
+  load_state_dict(*model, read_safetensors(file), file.string());
+  const Placement placement = placement_for(stage, device, *model);
+  set_memory_order(*model, placement);
+  return evaluate_logits(*model, placement, data.test, AugmentationChain(train.augment, data.info), train.evaluation_batch_size);
+}
+
+class RunAnalysisContext final : public AnalysisContext {
+ public:
+  RunAnalysisContext(const RunContext& context, const std::vector<StageResult>& stages, RunFolder& folder)
+      : context_(context), folder_(folder) {
+    const StagePlan& first = context.plan.stages.front();
+    data_ = load_training_data(first.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed), context.device);
+    labels_ = data_.test.labels.cpu();
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      const StagePlan& plan = context.plan.stages[i];
+      const std::string checkpoint = data_.has_validation() ? "best" : "last";
+      for (const NetworkResult& network : stages[i].networks) {
+        networks_.push_back({stages[i].stage, network.name,
+                             stored_logits(stages[i], network, checkpoint, data_, plan.train, context.device).cpu()});
+      }
+    }
+  }
+
+  const DataInfo& data() const override { return data_.info; }
+  const at::Tensor& test_labels() const override { return labels_; }
+  const std::vector<AnalysedNetwork>& networks() const override { return networks_; }
+  void write(const std::string& file_name, const std::string& text) override { folder_.write_analysis(file_name, text); }
+  void print(const std::string& text) override { context_.progress.say(text); }
+
+ private:
+  const RunContext& context_;
+  RunFolder& folder_;
+  TrainingData data_;
+  at::Tensor labels_;
+  std::vector<AnalysedNetwork> networks_;
+};
+
+}  // namespace
+
+RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  const at::Device device = choose_device(plan.device);
+  use_own_stream(device);
+  if (options.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  RunFolder folder(options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
+                   {.recipe_file = plan.recipe_file, .arguments = options.arguments, .device = describe_device(device)});
+  LoggingProgress logging(progress, folder);
+  RunContext context{.plan = plan,
+                     .device = device,
+                     .data_root = options.data_root,
+                     .runs_folder = options.runs_folder,
+                     .fresh = options.fresh,
+                     .deterministic = options.deterministic,
+                     .max_steps = options.max_steps,
+                     .progress = logging,
+                     .sinks = folder.sinks(),
+                     .finished = {}};
+  RunResult result{.folder = folder.path(), .stages = {}};
+  try {
+    for (const StagePlan& stage : plan.stages) {
+      StageResult outcome = run_stage(stage, context);
+      folder.link_stage(stage.name, outcome.folder);
+      if (outcome.reused) {
+        logging.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", stage.name, outcome.folder.string()));
+      }
+      context.finished[stage.name] = outcome;
+      result.stages.push_back(std::move(outcome));
+      folder.set_status("running", "", to_json(result.stages).dump());
+    }
+    for (const ComponentSpec& spec : plan.analyses) {
+      RunAnalysisContext analysis_context(context, result.stages, folder);
+      make<Analysis>(spec)->run(analysis_context);
+    }
+    folder.write_summary(summary_csv(result.stages));
+  } catch (const std::exception& error) {
+    const auto* own = dynamic_cast<const Error*>(&error);
+    const bool stopped = own != nullptr && own->code() == ExitCode::kResumable;
+    folder.log(std::string("error: ") + error.what());
+    folder.set_status(stopped ? "stopped" : "failed", error.what(), to_json(result.stages).dump());
+    throw;
+  }
+  folder.set_status("ok", "", to_json(result.stages).dump());
+  return result;
+}
+
+void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  Diagnostics diagnostics;
+  const RunContext context{.plan = plan,
+                           .device = choose_device(plan.device),
+                           .data_root = options.data_root,
+                           .runs_folder = options.runs_folder,
+                           .fresh = false,
+                           .deterministic = false,
+                           .max_steps = 0,
+                           .progress = progress,
+                           .sinks = {},
+                           .finished = {}};
+  for (const StagePlan& stage : plan.stages) check_stage(stage, context, diagnostics);
+  for (const ComponentSpec& spec : plan.analyses) make<Analysis>(spec);
+  diagnostics.throw_if_any();
+}
+
+StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint, const std::string& data,
+                           const RunOptions& options, at::Device device) {
+  auto result = read_result(stage_folder);
+  if (!result) throw FileError(stage_folder.string() + " holds no finished stage (no intact result.json and ckpt/last)");
+  const auto settings = read_stage_settings(stage_folder / "settings.toml", registered_components());
+  ComponentSpec spec = settings.data;
+  if (!data.empty()) {
+    Diagnostics diagnostics;
+    const auto extras = fields_of<DataSelection>();
+    const Value resolved = resolve_component("dataset", extras, Value::parse(data), registered_components(), diagnostics);
+    diagnostics.throw_if_any();
+    spec = to_component("dataset", extras, resolved);
+  }
+  const TrainingData set = load_training_data(spec, options.data_root, 0, device);
+  for (NetworkResult& network : result->networks) {
+    ClassificationMeter meter(set.info.classes(), device);
+    meter.add(stored_logits(*result, network, checkpoint, set, settings.train, device), set.test.labels);
+    network.test = meter.result();
+  }
+  return *result;
+}
+
+std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
+  std::string text = fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8} {:>8} {:>8} {:>9}\n", "stage", "network", "parameters", "epochs", "top-1 %",
+                                 "top-5 %", "NLL", "seconds");
+  for (const StageResult& stage : stages) {
+    for (const NetworkResult& network : stage.networks) {
+      text += fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8.2f} {:>8.2f} {:>8.4f} {:>9}\n", stage.stage, network.name, network.parameters,
+                          stage.epochs, 100 * network.test.top1, 100 * network.test.top5, network.test.nll,
+                          stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds));
+    }
+  }
+  // A distilled student against the same network trained on labels alone: the question that most recipes ask.
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    if (plan.stages[i].teachers.empty()) continue;
+    for (std::size_t j = 0; j < stages.size(); ++j) {
+      const bool alone = plan.stages[j].teachers.empty() && plan.stages[j].scheme.type == "supervised";
+      const bool same = alone && stages[j].networks.size() == 1 && stages[i].networks.size() == 1 &&
+                        stages[j].networks[0].model.type == stages[i].networks[0].model.type &&
+                        stages[j].networks[0].model.parameters == stages[i].networks[0].model.parameters;
+      if (!same) continue;
+      text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage,
+                          100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1));
+    }
+  }
+  return text;
+}
+
+std::string summary_csv(const std::vector<StageResult>& stages) {
+  std::string text = "stage,network,parameters,epochs,seconds,reused,top1,top5,nll,samples\n";
+  for (const StageResult& stage : stages) {
+    for (const NetworkResult& network : stage.networks) {
+      text += fmt::format("{},{},{},{},{:.3f},{},{},{},{},{}\n", stage.stage, network.name, network.parameters, stage.epochs, stage.seconds,
+                          stage.reused, network.test.top1, network.test.top5, network.test.nll, network.test.samples);
+    }
+  }
+  return text;
+}
+
+}  // namespace kd

@@ -1,0 +1,42 @@
+// A whole run: stages in order, analyses, run folder.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/run_context.h"
+#include "kd/diagnostics.h"
+
+namespace kd {
+
+struct KD_API RunOptions {
+  std::filesystem::path data_root;
+  std::filesystem::path runs_folder = "runs";
+  bool fresh = false;
+  bool deterministic = false;
+  std::int64_t max_steps = 0;
+  std::vector<std::string> arguments;  ///< for run.json
+};
+
+struct KD_API RunResult {
+  std::filesystem::path folder;
+  std::vector<StageResult> stages;
+};
+
+/// Runs the plan. Where it throws, run.json of its folder says why.
+KD_API RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
+
+/// Makes every part of every stage without training. Throws RecipeError with all problems.
+KD_API void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
+
+/// A stage of a run folder, evaluated again on the test split of its data or of `data` (TOML text of a data set; empty: its own).
+KD_API StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint, const std::string& data,
+                                  const RunOptions& options, at::Device device);
+
+/// The table of results that closes a run, as text.
+KD_API std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan);
+
+/// One line per network and stage: stage, network, parameters, epochs, seconds, top1, top5, nll, samples.
+KD_API std::string summary_csv(const std::vector<StageResult>& stages);
+
+}  // namespace kd

@@ -1,0 +1,36 @@
+// Running sums of a training epoch, on the device: adding to them never waits for it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kd/batch.h"
+#include "kd/loss.h"
+#include "record/safetensors.h"
+
+namespace kd {
+
+class TrainingMeter {
+ public:
+  void add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets);
+  void reset() { sums_.clear(); }
+
+  /// Means over the samples so far, by name: every loss term as "loss/…", their weighted sum as "loss", hits as "top1".
+  /// Waits for the device.
+  std::map<std::string, double> means() const;
+
+  /// For checkpoints in the middle of an epoch.
+  TensorMap state(const std::string& prefix) const;
+  void restore(const std::string& prefix, const TensorMap& state);
+
+ private:
+  void accumulate(const std::string& name, const at::Tensor& value, double factor);
+
+  std::map<std::string, at::Tensor> sums_;  // double scalars; "samples" counts
+};
+
+}  // namespace kd

@@ -1,0 +1,124 @@
+// The networks of a stage: those it trains and those it learns from.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batches.h"
+#include "data/training_data.h"
+#include "kd/model.h"
+#include "kd/optimizer.h"
+#include "kd/schedule.h"
+#include "kd/scheme.h"
+#include "record/safetensors.h"
+
+namespace kd {
+
+/// Where and how a network computes.
+struct KD_API Placement {
+  at::Device device{at::kCPU};
+  at::ScalarType precision = at::kFloat;
+  bool channels_last = false;
+};
+
+/// Brings the weights of convolutions into the memory order of the placement.
+KD_API void set_memory_order(Model& model, const Placement& placement);
+
+/// Makes a model with its random initialisation and moves it to its place.
+KD_API std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& info, RandomKey key, const Placement& placement);
+
+/// Parameters and buffers under the names that Python's state_dict gives them. They share memory with the model.
+KD_API TensorMap state_dict(Model& model);
+
+/// Copies `state` into the model. Throws FileError that lists missing, unexpected and wrongly shaped names; `source` is named.
+KD_API void load_state_dict(Model& model, const TensorMap& state, const std::string& source);
+
+/// Logits of a whole set, in evaluation mode: float, N×classes, on the device.
+KD_API at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set, const AugmentationChain& augmentations,
+                                  std::int64_t batch_size);
+
+/// A network in training, with everything that its updates need.
+class KD_API TrainedNetwork final : public Network {
+ public:
+  TrainedNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, RandomKey key);
+  ~TrainedNetwork() override;
+
+  const std::string& name() const override { return name_; }
+  Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
+
+  /// Trains `module` also; before prepare().
+  void add_module(const std::shared_ptr<torch::nn::Module>& module);
+  /// Makes the optimizer over the model and what was added, and the average where `settings` asks for one.
+  void prepare(const ComponentSpec& optimizer, const ComponentSpec& schedule, const TrainSettings& settings);
+
+  /// The engine's half of Updater::update. Every `accumulate`-th call changes the parameters.
+  void update(const std::vector<Term>& terms, const ScheduleTime& time);
+  /// Tells the learning-rate schedule the loss of an evaluation.
+  void observe(double loss);
+  double learning_rate(const ScheduleTime& time) const;
+
+  /// Evaluation, with the averaged parameters where there are any.
+  at::Tensor evaluate(const ImageSet& set, const AugmentationChain& augmentations, std::int64_t batch_size);
+
+  Model& model() { return *model_; }
+  const at::Tensor& last_logits() const { return last_logits_; }
+  /// Number of trained scalars.
+  std::int64_t parameter_count() const;
+
+  /// What is kept as the result: the averaged parameters where there are any.
+  TensorMap result_state();
+  /// Everything else that the next update depends on, under names that begin with the network's.
+  TensorMap training_state();
+  void restore(const TensorMap& result, const TensorMap& training);
+
+ private:
+  void swap_average();
+  void clip_gradients();
+  void step(const ScheduleTime& time);
+
+  std::string name_;
+  std::unique_ptr<Model> model_;
+  Placement placement_;
+  RandomKey key_;
+  std::uint64_t passes_ = 0;  // of this network so far: a new dropout mask for each
+  std::vector<std::shared_ptr<torch::nn::Module>> modules_;
+  std::vector<NamedParameter> parameters_;
+  std::vector<at::Tensor> average_;
+  double average_decay_ = 0;
+  double max_gradient_norm_ = 0;
+  std::int64_t accumulate_ = 1;
+  std::int64_t accumulated_ = 0;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  at::Tensor scale_, scale_growth_, found_inf_;  // fp16 only
+  at::Tensor last_logits_;
+};
+
+/// A network that only answers.
+class KD_API FrozenNetwork final : public Teacher {
+ public:
+  FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, double weight);
+  ~FrozenNetwork() override;
+
+  const std::string& name() const override { return name_; }
+  double weight() const override { return weight_; }
+  Outputs outputs(const Batch& batch, const TapRequest& taps) override;
+  Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
+
+  /// Computes the logits of every training sample once; outputs() then only looks them up. Exact where a sample has one view.
+  void cache_logits(const ImageSet& train, const AugmentationChain& augmentations, std::int64_t batch_size);
+
+  Model& model() { return *model_; }
+
+ private:
+  std::string name_;
+  std::unique_ptr<Model> model_;
+  Placement placement_;
+  double weight_;
+  at::Tensor cached_logits_;
+};
+
+}  // namespace kd

@@ -1,0 +1,43 @@
+// What the engine tells whoever watches a run.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "kd/api.h"
+
+namespace kd {
+
+/// A moment inside an epoch. `means` waits for the device, so call it only when it is shown.
+struct KD_API Moment {
+  std::string stage;
+  std::int64_t epoch = 0, epochs = 0;  ///< epoch counts from 0
+  std::int64_t batch = 0, batches = 0;
+  double learning_rate = 0;
+  double images_per_second = 0;
+  double seconds_left = 0;  ///< of the stage
+  std::function<std::map<std::string, double>()> means;
+};
+
+/// The end of an epoch.
+struct KD_API EpochSummary {
+  std::string stage;
+  std::int64_t epoch = 0, epochs = 0;  ///< epochs completed
+  double learning_rate = 0;
+  double images_per_second = 0;
+  std::map<std::string, std::map<std::string, double>> networks;  ///< numbers of each network: "loss", "top1", "test/top1" …
+};
+
+class KD_API Progress {
+ public:
+  virtual ~Progress();
+  virtual void say(const std::string& line) = 0;
+  virtual void warn(const std::string& line) = 0;
+  /// Called after every step; decides itself how often it shows something.
+  virtual void moment(const Moment& moment) = 0;
+  virtual void epoch(const EpochSummary& summary) = 0;
+};
+
+}  // namespace kd

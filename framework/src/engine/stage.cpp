@@ -1,0 +1,67 @@
+// stage.h: builds what a stage needs, then runs its loop.
+#include "engine/stage.h"
+
+#include <fmt/format.h>
+
+#include "data/batches.h"
+#include "data/training_data.h"
+#include "engine/device.h"
+#include "engine/networks.h"
+#include "engine/stage_loop.h"
+#include "engine/stage_parts.h"
+#include "engine/stage_store.h"
+#include "files/atomic_file.h"
+#include "record/checkpoint.h"
+
+namespace kd {
+namespace {
+
+/// Copies what an earlier, cut-off process recorded of this stage to the sinks of this run.
+void replay_records(const std::filesystem::path& file, const RunContext& context) {
+  const std::vector<Record> records = read_records(file);
+  for (Sink* sink : context.sinks) sink->write(records);
+}
+
+}  // namespace
+
+StageResult run_stage(const StagePlan& plan, RunContext& context) {
+  StageParts parts(plan, context);
+  const std::string fingerprint = stage_fingerprint(plan, context, parts.training_data().fingerprint, parts.precision_name());
+  const std::filesystem::path folder = stage_folder(context, plan.name, fingerprint);
+  std::filesystem::create_directories(folder);
+  const FileLock lock(folder / "lock", [&] {
+    context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
+  });
+  if (context.fresh) {
+    for (const char* part : {"ckpt", "result.json", "metrics.jsonl"}) std::filesystem::remove_all(folder / part);
+  }
+  if (auto result = read_result(folder)) {
+    replay_records(folder / "metrics.jsonl", context);
+    return *result;
+  }
+  write_file(folder / "settings.toml", write_recipe(plan.resolved));
+  parts.prepare();
+  const auto checkpoint = newest_checkpoint(folder / "ckpt");
+  if (!checkpoint) std::filesystem::remove(folder / "metrics.jsonl");
+  StageLoop loop(plan, context, parts, folder);
+  if (checkpoint) {
+    loop.restore(read_checkpoint(*checkpoint));
+    replay_records(folder / "metrics.jsonl", context);
+  }
+  StageResult result = loop.run();
+  result.fingerprint = fingerprint;
+  write_result(result);
+  return result;
+}
+
+void check_stage(const StagePlan& plan, const RunContext& context, Diagnostics& diagnostics) {
+  try {
+    StageParts parts(plan, context);
+    parts.check();
+  } catch (const Error& error) {
+    // Errors of components carry their place already.
+    diagnostics.error({}, fmt::format("stage '{}': {}", plan.name, error.what()));
+  }
+}
+
+}  // namespace kd

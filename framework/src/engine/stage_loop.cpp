@@ -1,0 +1,286 @@
+// stage_loop.h
+#include "engine/stage_loop.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "data/batches.h"
+#include "engine/device.h"
+#include "engine/stop.h"
+#include "files/atomic_file.h"
+#include "kd/diagnostics.h"
+
+namespace kd {
+namespace {
+
+std::string meter_prefix(const std::string& network) { return "meter." + network + "."; }
+
+}  // namespace
+
+StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& parts, std::filesystem::path folder)
+    : plan_(plan),
+      context_(context),
+      parts_(parts),
+      folder_(std::move(folder)),
+      metrics_(folder_ / "metrics.jsonl"),
+      lowest_loss_(std::numeric_limits<double>::infinity()) {
+  const std::int64_t samples = parts.samples();
+  const std::int64_t size = plan.train.batch_size;
+  batches_ = plan.train.drop_last ? samples / size : (samples + size - 1) / size;
+  if (batches_ == 0) {
+    throw RecipeError(fmt::format("{}: error: stage '{}' has {} training images, fewer than one batch of {}, and drop_last = true",
+                                  plan.location.to_string(), plan.name, samples, size));
+  }
+}
+
+StageLoop::~StageLoop() = default;
+
+ScheduleTime StageLoop::time() const {
+  const std::int64_t every = plan_.train.accumulate;
+  return {.step = step_ / every, .steps_per_epoch = std::max<std::int64_t>(1, batches_ / every), .epochs = plan_.train.epochs};
+}
+
+void StageLoop::update(Network& network, const std::vector<Term>& terms) {
+  auto& trained = dynamic_cast<TrainedNetwork&>(network);
+  meters_[network.name()].add(terms, trained.last_logits(), *targets_);
+  trained.update(terms, time());
+}
+
+StageResult StageLoop::run() {
+  while (epoch_ < plan_.train.epochs && !stopped_early_ && !steps_are_used_up()) run_epoch();
+  StageResult result{.stage = plan_.name,
+                     .fingerprint = {},
+                     .folder = folder_,
+                     .epochs = epoch_,
+                     .seconds = seconds(),
+                     .reused = false,
+                     .precision = parts_.precision_name(),
+                     .networks = results_};
+  return result;
+}
+
+void StageLoop::run_epoch() {
+  epoch_start_ = Clock::now();
+  epoch_start_batch_ = batch_;
+  const RandomKey epoch_key = parts_.key().with(static_cast<std::uint64_t>(epoch_));
+  const at::Tensor order = epoch_order(parts_.samples(), epoch_key, context_.device);
+  while (batch_ < batches_ && !steps_are_used_up()) {
+    run_step(order);
+    if (stop_requested()) stop();
+    report_moment();
+  }
+  ++epoch_;
+  end_epoch();
+  batch_ = 0;
+}
+
+void StageLoop::run_step(const at::Tensor& order) {
+  const std::int64_t begin = batch_ * plan_.train.batch_size;
+  const std::int64_t count = std::min(plan_.train.batch_size, parts_.samples() - begin);
+  Batch batch = cut_batch(parts_.training_data().train, order.narrow(0, begin, count));
+  parts_.augmentations().apply_in_training(batch, parts_.key().with(static_cast<std::uint64_t>(epoch_)));
+  targets_ = &batch.targets;
+  parts_.scheme().step(batch, *this);
+  targets_ = nullptr;
+  ++step_;
+  ++batch_;
+}
+
+void StageLoop::report_moment() {
+  const double passed = std::chrono::duration<double>(Clock::now() - epoch_start_).count();
+  const auto done = static_cast<double>(batch_ - epoch_start_batch_);
+  const double per_second = passed > 0 ? done / passed : 0;
+  const auto left = static_cast<double>((plan_.train.epochs - epoch_) * batches_ - batch_);
+  context_.progress.moment({.stage = plan_.name,
+                            .epoch = epoch_,
+                            .epochs = plan_.train.epochs,
+                            .batch = batch_,
+                            .batches = batches_,
+                            .learning_rate = parts_.trained().front()->learning_rate(time()),
+                            .images_per_second = per_second * static_cast<double>(plan_.train.batch_size),
+                            .seconds_left = per_second > 0 ? left / per_second : 0,
+                            .means = [this] { return meters_.empty() ? Numbers{} : meters_.begin()->second.means(); }});
+}
+
+void StageLoop::end_epoch() {
+  std::map<std::string, Numbers> numbers;
+  for (const auto& [network, meter] : meters_) {
+    const Numbers means = meter.means();
+    check_finite(network, means);
+    for (const auto& [name, value] : means) numbers[network]["train/" + name] = value;
+  }
+  meters_.clear();
+  synchronize(context_.device);
+  const double passed = std::chrono::duration<double>(Clock::now() - epoch_start_).count();
+  const double images_per_second = static_cast<double>((batch_ - epoch_start_batch_) * plan_.train.batch_size) / passed;
+  const double learning_rate = parts_.trained().front()->learning_rate(time());
+  for (const auto& network : parts_.trained()) numbers[network->name()]["train/learning_rate"] = network->learning_rate(time());
+
+  const bool last = epoch_ == plan_.train.epochs || steps_are_used_up();
+  if (last || epoch_ % plan_.train.evaluate_every == 0) {
+    const auto [top1, loss] = evaluate(numbers);
+    follow(top1, loss);
+  }
+  write_records(numbers);
+  context_.progress.epoch({.stage = plan_.name,
+                           .epoch = epoch_,
+                           .epochs = plan_.train.epochs,
+                           .learning_rate = learning_rate,
+                           .images_per_second = images_per_second,
+                           .networks = std::move(numbers)});
+  batch_ = 0;
+  const bool finished = last || stopped_early_;
+  const double since_save = std::chrono::duration<double>(Clock::now() - last_save_).count();
+  const bool new_best = is_best_ && parts_.training_data().has_validation();
+  if (finished || new_best || since_save >= plan_.train.checkpoint_seconds) save(finished);
+}
+
+std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& numbers) {
+  const TrainingData& data = parts_.training_data();
+  std::vector<NetworkResult> results;
+  double top1 = 0;
+  double loss = 0;
+  for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
+    TrainedNetwork& network = *parts_.trained()[i];
+    const auto measure = [&](const ImageSet& set, const std::string& split) {
+      ClassificationMeter meter(data.info.classes(), context_.device);
+      meter.add(network.evaluate(set, parts_.augmentations(), plan_.train.evaluation_batch_size), set.labels);
+      const ClassificationResult result = meter.result();
+      Numbers& of_network = numbers[network.name()];
+      of_network[split + "/nll"] = result.nll;
+      of_network[split + "/top1"] = result.top1;
+      of_network[split + "/top5"] = result.top5;
+      for (std::size_t c = 0; c < result.per_class.size(); ++c) {
+        of_network[fmt::format("{}/top1/class/{}", split, c)] = result.per_class[c];
+      }
+      return result;
+    };
+    const ClassificationResult test = measure(data.test, "test");
+    const ClassificationResult chosen_by = data.has_validation() ? measure(data.validation, "validation") : test;
+    network.observe(chosen_by.nll);
+    results.push_back({network.name(), plan_.networks[i].model, network.parameter_count(), test});
+    top1 += chosen_by.top1;
+    loss += chosen_by.nll;
+  }
+  // Without a validation split the last epoch counts: choosing by the test set would flatter.
+  is_best_ = !data.has_validation() || top1 > best_top1_;
+  if (is_best_) results_ = std::move(results);
+  return {top1, loss};
+}
+
+void StageLoop::follow(double top1, double loss) {
+  best_top1_ = std::max(best_top1_, top1);
+  evaluations_without_gain_ = loss < lowest_loss_ ? 0 : evaluations_without_gain_ + 1;
+  lowest_loss_ = std::min(lowest_loss_, loss);
+  stopped_early_ = plan_.train.early_stopping > 0 && evaluations_without_gain_ >= plan_.train.early_stopping;
+  if (stopped_early_) {
+    context_.progress.say(fmt::format("stage {}: stopped early after epoch {}: {} evaluations without a lower loss", plan_.name, epoch_,
+                                      evaluations_without_gain_));
+  }
+}
+
+void StageLoop::write_records(const std::map<std::string, Numbers>& numbers) {
+  std::vector<Record> records;
+  for (const auto& [network, values] : numbers) {
+    for (const auto& [name, value] : values) {
+      const std::size_t slash = name.find('/');
+      records.push_back({plan_.name, network, name.substr(0, slash), epoch_, step_, name.substr(slash + 1), value});
+    }
+  }
+  metrics_.write(records);
+  for (Sink* sink : context_.sinks) sink->write(records);
+}
+
+void StageLoop::check_finite(const std::string& network, const Numbers& means) const {
+  std::string terms;
+  for (const auto& [name, value] : means) {
+    if (!std::isfinite(value)) terms += (terms.empty() ? "" : ", ") + name;
+  }
+  if (terms.empty()) return;
+  throw Error(fmt::format("stage '{}', network '{}', epoch {}: not finite: {}. Try a smaller learning rate, max_gradient_norm, or precision = "
+                          "\"fp32\"; the last checkpoint before is in {}",
+                          plan_.name, network, epoch_, terms, (folder_ / "ckpt").string()),
+              ExitCode::kNotFinite);
+}
+
+double StageLoop::seconds() const { return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+void StageLoop::save(bool finished) {
+  Checkpoint checkpoint;
+  for (const auto& network : parts_.trained()) {
+    checkpoint.networks[network->name()] = network->result_state();
+    if (!finished) checkpoint.training.merge(network->training_state());
+  }
+  for (const auto& [network, meter] : meters_) checkpoint.training.merge(meter.state(meter_prefix(network)));
+  nlohmann::ordered_json state{{"epoch", epoch_},
+                               {"batch", batch_},
+                               {"step", step_},
+                               {"finished", finished},
+                               {"best_top1", best_top1_},
+                               {"lowest_loss", std::isfinite(lowest_loss_) ? nlohmann::json(lowest_loss_) : nlohmann::json(nullptr)},
+                               {"evaluations_without_gain", evaluations_without_gain_},
+                               {"seconds", seconds()},
+                               {"metrics_bytes", std::filesystem::file_size(folder_ / "metrics.jsonl")},
+                               {"results", nlohmann::json::array()}};
+  for (const NetworkResult& result : results_) {
+    state["results"].push_back({{"nll", result.test.nll},
+                                {"top1", result.test.top1},
+                                {"top5", result.test.top5},
+                                {"samples", result.test.samples},
+                                {"per_class", result.test.per_class},
+                                {"per_class_samples", result.test.per_class_samples}});
+  }
+  checkpoint.state = state.dump(2) + "\n";
+  const std::filesystem::path written = write_checkpoint(folder_ / "ckpt", step_, checkpoint);
+  replace_link(folder_ / "ckpt" / "last", written.filename());
+  if (is_best_) replace_link(folder_ / "ckpt" / "best", written.filename());
+  remove_old_checkpoints(folder_ / "ckpt");
+  is_best_ = false;
+  last_save_ = Clock::now();
+}
+
+void StageLoop::stop() {
+  save(/*finished=*/false);
+  throw Error(fmt::format("stopped in stage '{}' after {} steps, at a checkpoint; the same command goes on from there", plan_.name, step_),
+              ExitCode::kResumable);
+}
+
+void StageLoop::restore(const Checkpoint& checkpoint) {
+  const auto state = nlohmann::json::parse(checkpoint.state);
+  epoch_ = state.at("epoch");
+  batch_ = state.at("batch");
+  step_ = state.at("step");
+  best_top1_ = state.at("best_top1");
+  if (!state.at("lowest_loss").is_null()) lowest_loss_ = state.at("lowest_loss");
+  evaluations_without_gain_ = state.at("evaluations_without_gain");
+  earlier_seconds_ = state.at("seconds");
+  // Records past the checkpoint belong to steps that are now made again.
+  std::filesystem::resize_file(folder_ / "metrics.jsonl", state.at("metrics_bytes").get<std::uintmax_t>());
+  const auto& results = state.at("results");
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    NetworkResult result{plan_.networks[i].name, plan_.networks[i].model, parts_.trained()[i]->parameter_count(), {}};
+    result.test.nll = results[i].at("nll");
+    result.test.top1 = results[i].at("top1");
+    result.test.top5 = results[i].at("top5");
+    result.test.samples = results[i].at("samples");
+    for (const auto& share : results[i].at("per_class")) result.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
+    result.test.per_class_samples = results[i].at("per_class_samples").get<std::vector<std::int64_t>>();
+    results_.push_back(std::move(result));
+  }
+  stopped_early_ = state.at("finished");  // the process ended between its last checkpoint and its result
+  if (stopped_early_) return;
+  for (const auto& network : parts_.trained()) {
+    network->restore(checkpoint.networks.at(network->name()), checkpoint.training);
+    TensorMap on_device;
+    for (const auto& [name, tensor] : checkpoint.training) {
+      if (name.starts_with(meter_prefix(network->name()))) on_device[name] = tensor.to(context_.device);
+    }
+    if (!on_device.empty()) meters_[network->name()].restore(meter_prefix(network->name()), on_device);
+  }
+  context_.progress.say(fmt::format("stage {}: going on after {} of {} epochs", plan_.name, epoch_, plan_.train.epochs));
+}
+
+}  // namespace kd

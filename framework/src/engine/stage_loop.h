@@ -1,0 +1,72 @@
+// The training loop of a stage: epochs, steps, evaluation, records, checkpoints.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/meter.h"
+#include "engine/run_context.h"
+#include "engine/stage_parts.h"
+#include "record/checkpoint.h"
+
+namespace kd {
+
+class StageLoop final : public Updater {
+ public:
+  StageLoop(const StagePlan& plan, RunContext& context, StageParts& parts, std::filesystem::path folder);
+  ~StageLoop() override;
+
+  /// Goes on from a checkpoint, which may lie in the middle of an epoch.
+  void restore(const Checkpoint& checkpoint);
+  StageResult run();
+
+  // Updater
+  void update(Network& network, const std::vector<Term>& terms) override;
+  ScheduleTime time() const override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Numbers = std::map<std::string, double>;
+
+  void run_epoch();
+  void run_step(const at::Tensor& order);
+  void end_epoch();
+  void report_moment();
+  /// Evaluates every network; fills results_ and returns the mean top-1 and NLL that the choice of an epoch follows.
+  std::pair<double, double> evaluate(std::map<std::string, Numbers>& numbers);
+  void follow(double top1, double loss);
+  void write_records(const std::map<std::string, Numbers>& numbers);
+  void save(bool finished);
+  [[noreturn]] void stop();
+  void check_finite(const std::string& network, const Numbers& means) const;
+  double seconds() const;
+  bool steps_are_used_up() const { return context_.max_steps > 0 && step_ >= context_.max_steps; }
+
+  const StagePlan& plan_;
+  RunContext& context_;
+  StageParts& parts_;
+  const std::filesystem::path folder_;
+  JsonLinesSink metrics_;
+
+  std::int64_t batches_;  // of an epoch
+  std::int64_t epoch_ = 0, batch_ = 0, step_ = 0;
+  const Targets* targets_ = nullptr;  // of the step in hand
+  std::map<std::string, TrainingMeter> meters_;
+  std::vector<NetworkResult> results_;  // of the chosen epoch
+  double best_top1_ = -1;
+  double lowest_loss_;
+  std::int64_t evaluations_without_gain_ = 0;
+  bool is_best_ = false;
+  bool stopped_early_ = false;
+
+  double earlier_seconds_ = 0;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point last_save_ = start_;
+  Clock::time_point epoch_start_ = start_;
+  std::int64_t epoch_start_batch_ = 0;
+};
+
+}  // namespace kd

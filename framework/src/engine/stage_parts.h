@@ -1,0 +1,62 @@
+// Everything a stage is made of, as its scheme sees it: data, augmentations, networks, teachers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batches.h"
+#include "data/training_data.h"
+#include "engine/networks.h"
+#include "engine/run_context.h"
+#include "kd/scheme.h"
+
+namespace kd {
+
+class StageParts final : public StageContext {
+ public:
+  /// Loads the data and decides where and how the stage computes.
+  StageParts(const StagePlan& plan, const RunContext& context);
+  ~StageParts() override;
+
+  /// Makes networks, teachers and scheme, ready for the first step.
+  void prepare();
+  /// The same as far as it can be done before earlier stages are trained: for `kdrun validate`.
+  void check();
+
+  const TrainingData& training_data() const { return data_; }
+  const AugmentationChain& augmentations() const { return augmentations_; }
+  std::vector<std::unique_ptr<TrainedNetwork>>& trained() { return trained_; }
+  Scheme& scheme() { return *scheme_; }
+  RandomKey key() const { return key_; }
+  /// "fp32", "bf16" or "fp16".
+  std::string precision_name() const;
+
+  // StageContext
+  const std::vector<Network*>& networks() override { return networks_; }
+  const std::vector<Teacher*>& teachers() override { return teachers_; }
+  const DataInfo& data() const override { return data_.info; }
+  std::int64_t samples() const override { return data_.train.labels.size(0); }
+  void train_with(Network& network, const std::shared_ptr<torch::nn::Module>& module) override;
+  void require(const LossNeeds& needs, const Network& student) override;
+
+ private:
+  void make_networks();
+  void make_teachers(bool with_weights);
+  void choose_threads() const;
+  bool should_cache() const;
+
+  const StagePlan& plan_;
+  const RunContext& context_;
+  RandomKey key_;
+  TrainingData data_;
+  AugmentationChain augmentations_;
+  Placement placement_;
+  std::vector<std::unique_ptr<TrainedNetwork>> trained_;
+  std::vector<std::unique_ptr<FrozenNetwork>> frozen_;
+  std::vector<Network*> networks_;
+  std::vector<Teacher*> teachers_;
+  std::unique_ptr<Scheme> scheme_;
+};
+
+}  // namespace kd

@@ -1,0 +1,123 @@
+// stage_store.h
+#include "engine/stage_store.h"
+
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "files/atomic_file.h"
+#include "files/digest.h"
+#include "kd/diagnostics.h"
+#include "kd/plugin.h"
+#include "record/checkpoint.h"
+
+namespace kd {
+namespace {
+
+/// Raised whenever the same settings come to give other numbers.
+constexpr const char* kNumerics = "kdrun-numerics-1";
+
+/// Settings of a stage that change its speed, not its result.
+constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "teachers", "precision"};
+
+std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context) {
+  std::string fingerprint;
+  if (!teacher.file.empty()) {
+    fingerprint = file_digest(teacher.file) + teacher.model.type + teacher.model.parameters.to_toml();
+  } else if (!teacher.run.empty()) {
+    const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
+    if (!result) throw FileError(teacher.run + " holds no finished stage '" + teacher.stage + "'");
+    fingerprint = result->fingerprint;
+  } else {
+    fingerprint = context.finished.at(teacher.stage).fingerprint;
+  }
+  return fmt::format("{} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight);
+}
+
+nlohmann::ordered_json to_json(const NetworkResult& network) {
+  nlohmann::ordered_json per_class = nlohmann::json::array();
+  for (const double share : network.test.per_class) per_class.emplace_back(std::isnan(share) ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(share));
+  return {{"name", network.name},
+          {"model", network.model.type},
+          {"model_parameters", network.model.parameters.to_toml()},
+          {"parameters", network.parameters},
+          {"test",
+           {{"samples", network.test.samples},
+            {"nll", network.test.nll},
+            {"top1", network.test.top1},
+            {"top5", network.test.top5},
+            {"per_class", per_class},
+            {"per_class_samples", network.test.per_class_samples}}}};
+}
+
+NetworkResult network_from_json(const nlohmann::json& json) {
+  NetworkResult network;
+  network.name = json.at("name");
+  network.parameters = json.at("parameters");
+  network.model = {"model", json.at("model"), Value::parse(json.at("model_parameters").get<std::string>()), Value(Value::Table{}), {}};
+  const auto& test = json.at("test");
+  network.test.samples = test.at("samples");
+  network.test.nll = test.at("nll");
+  network.test.top1 = test.at("top1");
+  network.test.top5 = test.at("top5");
+  for (const auto& share : test.at("per_class")) network.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
+  network.test.per_class_samples = test.at("per_class_samples").get<std::vector<std::int64_t>>();
+  return network;
+}
+
+}  // namespace
+
+std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, const std::string& data_fingerprint,
+                              const std::string& precision) {
+  Value settings = plan.resolved;
+  for (const char* key : kWithoutEffect) settings.erase(key);
+  Digest digest;
+  digest.add(fmt::format("{} torch {} seed {} device {} precision {} steps {} deterministic {}\n", kNumerics, TORCH_VERSION, context.plan.seed,
+                         context.device.is_cuda() ? "cuda" : "cpu", precision, context.max_steps, context.deterministic));
+  digest.add(settings.to_toml()).add(data_fingerprint);
+  for (const TeacherPlan& teacher : plan.teachers) digest.add("\nteacher " + teacher_identity(teacher, context));
+  return digest.hex();
+}
+
+std::filesystem::path stage_folder(const RunContext& context, const std::string& stage, const std::string& fingerprint) {
+  return context.runs_folder / ".stages" / (stage + "-" + fingerprint.substr(0, 16));
+}
+
+void write_result(const StageResult& result) {
+  nlohmann::ordered_json json{{"stage", result.stage},     {"fingerprint", result.fingerprint}, {"epochs", result.epochs},
+                              {"seconds", result.seconds}, {"precision", result.precision},     {"networks", nlohmann::json::array()}};
+  for (const NetworkResult& network : result.networks) json["networks"].push_back(to_json(network));
+  write_file(result.folder / "result.json", json.dump(2) + "\n");
+}
+
+std::optional<StageResult> read_result(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / "result.json")) return std::nullopt;
+  try {
+    const auto json = nlohmann::json::parse(read_text(folder / "result.json"));
+    StageResult result;
+    result.stage = json.at("stage");
+    result.fingerprint = json.at("fingerprint");
+    result.folder = folder;
+    result.epochs = json.at("epochs");
+    result.seconds = json.at("seconds");
+    result.precision = json.at("precision");
+    result.reused = true;
+    for (const auto& network : json.at("networks")) result.networks.push_back(network_from_json(network));
+    read_checkpoint(folder / "ckpt" / "last");
+    return result;
+  } catch (const FileError&) {
+    return std::nullopt;
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::filesystem::path network_file(const StageResult& stage, const std::string& network, const std::string& checkpoint) {
+  const std::string name = network.empty() ? stage.networks.front().name : network;
+  return stage.folder / "ckpt" / checkpoint / (name + ".safetensors");
+}
+
+}  // namespace kd

@@ -1,0 +1,35 @@
+// Checkpoints: folders that are intact or are not checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "kd/api.h"
+#include "record/safetensors.h"
+
+namespace kd {
+
+/// All that a stage needs to go on, or to be used.
+struct KD_API Checkpoint {
+  std::map<std::string, TensorMap> networks;  ///< by network name: what Python's state_dict holds
+  TensorMap training;                         ///< optimizers, averages, meters; empty in a stage that is finished
+  std::string state;                          ///< JSON of the stage loop
+};
+
+/// Writes `folder`/step-XXXXXXXX as a whole: files, their flush, a manifest with sizes and SHA-256, a rename, and the flush of the
+/// folder. Returns its path.
+KD_API std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std::int64_t step, const Checkpoint& checkpoint);
+
+/// Throws FileError where the manifest is missing or a file differs from it.
+KD_API Checkpoint read_checkpoint(const std::filesystem::path& checkpoint);
+
+/// The newest intact checkpoint in `folder`, if any. Damaged ones are passed over.
+KD_API std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
+
+/// Removes the checkpoints in `folder` that neither `last` nor `best` points to.
+KD_API void remove_old_checkpoints(const std::filesystem::path& folder);
+
+}  // namespace kd

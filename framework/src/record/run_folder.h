@@ -1,0 +1,47 @@
+// The folder of a run: what was asked, what came out, on what machine.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kd/api.h"
+#include "record/records.h"
+
+namespace kd {
+
+/// What run.json says of the run besides its results.
+struct KD_API RunFacts {
+  std::string recipe_file;
+  std::vector<std::string> arguments;
+  std::string device;
+};
+
+class KD_API RunFolder {
+ public:
+  /// Makes <runs>/<recipe>/<time>-<first 8 digits of the resolved recipe's SHA-256>, never one that exists.
+  RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved, RunFacts facts);
+  ~RunFolder();
+
+  const std::filesystem::path& path() const { return path_; }
+  std::vector<Sink*> sinks();
+  /// Appends a line to log.txt.
+  void log(const std::string& line);
+  /// Shows the folder of a finished stage under stages/<name>.
+  void link_stage(const std::string& name, const std::filesystem::path& folder);
+  void write_analysis(const std::string& file, const std::string& text);
+  void write_summary(const std::string& csv);
+  /// Writes run.json: "running", "ok", "failed", "stopped". `results` is JSON text.
+  void set_status(const std::string& status, const std::string& error, const std::string& results);
+
+ private:
+  std::filesystem::path path_;
+  RunFacts facts_;
+  std::string started_;
+  std::unique_ptr<JsonLinesSink> metrics_;
+  std::unique_ptr<TensorBoardSink> tensorboard_;
+  std::ofstream log_;
+};
+
+}  // namespace kd

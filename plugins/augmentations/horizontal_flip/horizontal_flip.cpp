@@ -1,0 +1,43 @@
+// Mirrors images left to right at random.
+#include <ATen/TensorOperators.h>
+
+#include "flip.h"
+#include "kd/augmentation.h"
+#include "kd/plugin.h"
+#include "kd/random_tensors.h"
+
+namespace {
+
+class HorizontalFlip final : public kd::Augmentation {
+ public:
+  struct Params {
+    double probability = 0.5;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.field("probability", &Params::probability, "that an image is mirrored").def(0.5).range(0, 1);
+    }
+  };
+
+  explicit HorizontalFlip(const Params& params) : params_(params) {}
+
+  void apply(kd::Batch& batch, kd::RandomKey key) const override {
+    const at::Tensor flips = kd::random_uniform(key, batch.index, 1).squeeze(1) < params_.probability;
+    batch.images = mirror(batch.images, flips);
+    if (batch.plain_images.defined()) batch.plain_images = mirror(batch.plain_images, flips);
+    for (at::Tensor& view : batch.extra_views) view = mirror(view, flips);
+    if (batch.view.defined()) batch.view = batch.view * views() + flips;
+  }
+
+  std::int64_t views() const override { return 2; }
+
+ private:
+  static at::Tensor mirror(const at::Tensor& images, const at::Tensor& flips) {
+    return images.is_cpu() ? flip::flip_by_copy(images, flips) : flip::flip_by_choice(images, flips);
+  }
+
+  const Params params_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Augmentation, "horizontal_flip", HorizontalFlip, "mirrors images left to right at random")
