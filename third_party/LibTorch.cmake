@@ -36,6 +36,11 @@ foreach(kd_part IN ITEMS MAJOR MINOR PATCH)
 endforeach()
 string(REGEX REPLACE "\\.$" "" KDRUN_TORCH_VERSION "${KDRUN_TORCH_VERSION}")
 
+# Every plugin of a larger project finds kdrun for itself; the target is one for all of them.
+if(TARGET libtorch)
+  return()
+endif()
+
 # The wheel ships fmt 12 headers, which would shadow the fmt that spdlog was built with: a folder with only a link to the
 # system's comes first.
 find_path(KD_FMT_INCLUDE fmt/core.h REQUIRED)

@@ -52,6 +52,8 @@ void use_own_stream(at::Device device) {
   guard.exchangeStream(guard.getStreamFromGlobalPool(device));
 }
 
+void flush_denormals() { at::globalContext().setFlushDenormal(true); }
+
 at::ScalarType choose_precision(Precision wanted, at::Device device, bool convolutional) {
   switch (wanted) {
     case Precision::kFp32:

@@ -119,6 +119,7 @@ class RunAnalysisContext final : public AnalysisContext {
 RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
   const at::Device device = choose_device(plan.device);
   use_own_stream(device);
+  flush_denormals();
   if (options.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   RunFolder folder(options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
                    {.recipe_file = plan.recipe_file, .arguments = options.arguments, .device = describe_device(device)});

@@ -9,11 +9,27 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "kd/diagnostics.h"
 
 namespace kd {
 namespace {
+
+/// Removes a file that did not get its name.
+class Remover {
+ public:
+  explicit Remover(std::filesystem::path file) : file_(std::move(file)) {}
+  ~Remover() {
+    std::error_code ignored;
+    std::filesystem::remove(file_, ignored);
+  }
+  Remover(const Remover&) = delete;
+  Remover& operator=(const Remover&) = delete;
+
+ private:
+  const std::filesystem::path file_;
+};
 
 [[noreturn]] void fail(const std::string& what, const std::filesystem::path& path) {
   throw Error("cannot " + what + " " + path.string() + ": " + std::strerror(errno));
@@ -32,6 +48,7 @@ void flush_to_disk(const std::filesystem::path& path) {
 void write_file(const std::filesystem::path& file, std::string_view content) {
   std::filesystem::path temporary = file;
   temporary += ".tmp." + std::to_string(::getpid());
+  const Remover remover(temporary);
   {
     std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
     stream.write(content.data(), static_cast<std::streamsize>(content.size()));

@@ -54,7 +54,8 @@ void check_header(const std::string& bytes) {
   if (header.e_type != ET_DYN) throw Error("this is no shared library (an object file or a program)");
 }
 
-std::filesystem::path program_folder() { return std::filesystem::path(boost::dll::program_location().string()).parent_path(); }
+/// Where libkdrun lies, whichever program uses it.
+std::filesystem::path own_folder() { return std::filesystem::path(boost::dll::this_line_location().string()).parent_path(); }
 
 }  // namespace
 
@@ -94,7 +95,7 @@ std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>
     }
   }
   // The build tree is laid out as the installed one.
-  folders.push_back(program_folder().parent_path() / "lib" / "kdrun" / "plugins");
+  folders.push_back(own_folder() / "kdrun" / "plugins");
   return folders;
 }
 
@@ -138,6 +139,8 @@ std::vector<std::string> load_plugins(const std::vector<std::string>& more_folde
         load_library(file);
       } catch (const std::exception& problem) {
         registry().refuse(file, problem.what());
+      } catch (...) {
+        registry().refuse(file, "it threw something that is no exception while it was read in");
       }
     }
   }

@@ -10,7 +10,7 @@
 
 namespace kd {
 
-/// The folders that are searched, in order: those given, KDRUN_PLUGIN_PATH, and ../lib/kdrun/plugins beside the program.
+/// The folders that are searched, in order: those given, KDRUN_PLUGIN_PATH, and kdrun/plugins beside libkdrun.
 KD_API std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>& given);
 
 /// The stamp of a plugin file. Throws kd::Error that says what the file is instead where it is no plugin for this machine.

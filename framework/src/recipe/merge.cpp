@@ -180,7 +180,9 @@ void apply_override(Value& recipe, const std::string& text, Diagnostics& diagnos
     begin = end + 1;
     if (end == equals) break;
   }
-  if (value.is_table()) {
+  if (value.is_table() && stage_list && at->is_list()) {
+    merge_stages_by_name(*at, value, diagnostics);
+  } else if (value.is_table()) {
     merge(*at, value, diagnostics);
   } else {
     *at = std::move(value);

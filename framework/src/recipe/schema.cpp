@@ -97,6 +97,11 @@ FieldBuilder& FieldBuilder::with(std::vector<FieldInfo> extras) {
 
 namespace {
 
+/// "a number", "an integer".
+std::string with_article(const std::string& noun) {
+  return (std::string_view("aeiou").find(noun.front()) == std::string_view::npos ? "a " : "an ") + noun;
+}
+
 /// Checks one value of one parameter.
 class FieldChecker {
  public:
@@ -135,7 +140,7 @@ class FieldChecker {
  private:
   void wrong_kind(const FieldInfo& field, const Value& value) {
     diagnostics_.error(value.location,
-                       fmt::format("{}: '{}' wants a {}, and this is {}", what_, field.name, type_name(field.type), value.kind_name()));
+                       fmt::format("{}: '{}' wants {}, and this is {}", what_, field.name, with_article(type_name(field.type)), value.kind_name()));
   }
 
   Value check_number(const FieldInfo& field, const Value& value) {
@@ -242,7 +247,7 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
 Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& extras, const Value& table,
                         const ComponentCatalog& catalog, Diagnostics& diagnostics) {
   if (!table.is_table()) {
-    diagnostics.error(table.location, fmt::format("a {} is a table with 'type', and this is {}", kind, table.kind_name()),
+    diagnostics.error(table.location, fmt::format("{} is a table with 'type', and this is {}", with_article(kind), table.kind_name()),
                       table.is_string() ? fmt::format("write {{ type = {} }}", table.to_toml()) : "");
     return table;
   }

@@ -13,10 +13,13 @@
 namespace kd {
 namespace {
 
-using Source = std::shared_ptr<const std::string>;
+struct Source {
+  std::shared_ptr<const std::string> name;
+  int lines_before = 0;  ///< what was put before the text that locations count from
+};
 
 Location locate(const toml::source_region& region, const Source& source) {
-  return {source, static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};
+  return {source.name, static_cast<int>(region.begin.line) - source.lines_before, static_cast<int>(region.begin.column)};
 }
 
 Value convert(const toml::node& node, const Source& source) {
@@ -50,18 +53,21 @@ Value convert(const toml::node& node, const Source& source) {
   return value;
 }
 
+Value read_document(std::string_view text, const Source& source) {
+  try {
+    const toml::table table = toml::parse(text, *source.name);
+    Value value = convert(table, source);
+    value.location = {source.name, 0, 0};
+    return value;
+  } catch (const toml::parse_error& error) {
+    throw RecipeError(locate(error.source(), source).to_string() + ": error: " + std::string(error.description()));
+  }
+}
+
 }  // namespace
 
 Value read_toml(std::string_view text, const std::string& source) {
-  const auto shared = std::make_shared<const std::string>(source);
-  try {
-    const toml::table table = toml::parse(text, source);
-    Value value = convert(table, shared);
-    value.location = {shared, 0, 0};
-    return value;
-  } catch (const toml::parse_error& error) {
-    throw RecipeError(locate(error.source(), shared).to_string() + ": error: " + std::string(error.description()));
-  }
+  return read_document(text, {std::make_shared<const std::string>(source)});
 }
 
 Value read_toml_file(const std::string& file) {
@@ -72,8 +78,9 @@ Value read_toml_file(const std::string& file) {
 }
 
 Value Value::parse(std::string_view text) {
-  // A key on a line of its own would be no TOML; the newline inside the list keeps lines and columns those of `text`.
-  const Value document = read_toml("value = [\n" + std::string(text) + "\n]", "value");
+  // A bare value is no TOML document. The newline inside the list keeps the columns those of `text`.
+  const Source source{std::make_shared<const std::string>("value"), 1};
+  const Value document = read_document("value = [\n" + std::string(text) + "\n]", source);
   const List& list = document.find("value")->as_list();
   if (list.size() != 1) throw RecipeError("value: error: one TOML value is wanted, and this is not: " + std::string(text));
   return list.front();

@@ -78,7 +78,7 @@ std::string quote(std::string_view text) {
       result += "\\n";
     } else if (c == '\t') {
       result += "\\t";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
       result += fmt::format("\\u{:04X}", static_cast<int>(c));
     } else {
       result += c;

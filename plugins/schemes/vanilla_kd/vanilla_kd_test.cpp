@@ -1,0 +1,136 @@
+// Tests of the scheme "vanilla_kd".
+#include <ATen/ops/matmul.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "../shared/fake_stage.h"
+
+namespace {
+
+constexpr double kTemperature = 4;
+
+/// T² · mean over the batch of Σ q ln(q/p), from the definition.
+double soft_loss(const at::Tensor& student, const at::Tensor& teacher) {
+  const fakes::Rows p = fakes::softmax(student, kTemperature), q = fakes::softmax(teacher, kTemperature);
+  double sum = 0;
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    for (std::size_t c = 0; c < p[i].size(); ++c) sum += q[i][c] * std::log(q[i][c] / p[i][c]);
+  }
+  return kTemperature * kTemperature * sum / static_cast<double>(p.size());
+}
+
+TEST(VanillaKd, LearnsFromLabelsAndTeacherByDefault) {
+  for (const at::Device& device : kd::testing::devices()) {
+    fakes::Stage stage("{ type = 'vanilla_kd' }", device);
+    const std::vector<kd::Term> terms = stage.step();
+    ASSERT_EQ(fakes::names(terms), fakes::Names({"cross_entropy", "kd"}));
+    EXPECT_EQ(fakes::weights(terms), std::vector<double>({0.1, 0.9}));
+    const at::Tensor student = stage.network.classifier.logits(stage.batch.images);
+    const at::Tensor teacher = stage.teacher.classifier.logits(stage.batch.images);
+    EXPECT_NEAR(terms[0].value.item<double>(), fakes::cross_entropy(student), 1e-5);
+    EXPECT_NEAR(terms[1].value.item<double>(), soft_loss(student, teacher), 1e-4);
+  }
+}
+
+/// 0.1 · (p − y)/B + 0.9 · T · (p_T − q_T)/B, times the images.
+at::Tensor expected_gradient(const fakes::Stage& stage) {
+  const at::Tensor images = stage.batch.images.flatten(1).to(at::kDouble) / 255;
+  const at::Tensor student = stage.network.classifier.logits(stage.batch.images);
+  const fakes::Rows p = fakes::softmax(student, 1), soft = fakes::softmax(student, kTemperature);
+  const fakes::Rows q = fakes::softmax(stage.teacher.classifier.logits(stage.batch.images), kTemperature);
+  at::Tensor by_logits = student.detach().to(at::kCPU, at::kDouble).clone();
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    for (std::size_t c = 0; c < p[i].size(); ++c) {
+      const double label = i % p[i].size() == c ? 1 : 0;
+      by_logits.mutable_data_ptr<double>()[i * p[i].size() + c] =
+          (0.1 * (p[i][c] - label) + 0.9 * kTemperature * (soft[i][c] - q[i][c])) / fakes::kSamples;
+    }
+  }
+  return at::matmul(images.cpu().t(), by_logits);
+}
+
+TEST(VanillaKd, SendsTheGradientToTheStudentOnly) {
+  for (const at::Device& device : kd::testing::devices()) {
+    fakes::Stage stage("{ type = 'vanilla_kd' }", device);
+    const std::vector<kd::Term> terms = stage.step();
+    torch::autograd::backward({terms[0].value * terms[0].weight + terms[1].value * terms[1].weight});
+    const at::Tensor gradient = stage.network.classifier.weight.grad();
+    ASSERT_TRUE(gradient.defined());
+    EXPECT_LT((gradient.cpu().to(at::kDouble) - expected_gradient(stage)).abs().max().item<double>(), 1e-6);
+    EXPECT_FALSE(stage.teacher.classifier.weight.grad().defined());
+  }
+}
+
+TEST(VanillaKd, MakesOneUpdateOfTheStudentPerStep) {
+  fakes::Stage stage("{ type = 'vanilla_kd' }");
+  stage.step(0);
+  stage.step(1);
+  ASSERT_EQ(stage.updater.updates.size(), 2U);
+  EXPECT_EQ(stage.updater.updates[1].first, &stage.network);
+  ASSERT_EQ(stage.network.seen_images.size(), 2U);
+  EXPECT_TRUE(stage.network.seen_images[1].is_same(stage.batch.images));
+}
+
+TEST(VanillaKd, AsksTheTeacherForTheBatchSoThatItsCacheServes) {
+  fakes::Stage stage("{ type = 'vanilla_kd' }");
+  stage.step();
+  ASSERT_EQ(stage.teacher.seen_batches.size(), 1U);
+  EXPECT_EQ(stage.teacher.seen_batches[0], &stage.batch);
+  EXPECT_EQ(stage.teacher.forward_passes, 0);
+}
+
+TEST(VanillaKd, WantsOneStudentAndOneTeacher) {
+  fakes::load_components();
+  const kd::Roles roles = kd::registered_components().roles("scheme", "vanilla_kd");
+  EXPECT_EQ(roles.fewest_networks, 1);
+  EXPECT_EQ(roles.most_networks, 1);
+  EXPECT_EQ(roles.fewest_teachers, 1);
+  EXPECT_EQ(roles.most_teachers, 1);
+}
+
+TEST(VanillaKd, WeighsAndNamesItsLosses) {
+  fakes::Stage stage(
+      "{ type = 'vanilla_kd', losses = [{ type = 'kd', temperature = 2 }, { type = 'cross_entropy', weight = 0 }, "
+      "{ type = 'kd', temperature = 8, weight = 0.5 }] }");
+  const std::vector<kd::Term> terms = stage.step();
+  EXPECT_EQ(fakes::names(terms), fakes::Names({"kd", "kd_2"}));
+  EXPECT_EQ(fakes::weights(terms), std::vector<double>({1, 0.5}));
+  EXPECT_NE(terms[0].value.item<double>(), terms[1].value.item<double>());
+}
+
+TEST(VanillaKd, FollowsTheScheduleOfAWeight) {
+  fakes::Stage stage(
+      "{ type = 'vanilla_kd', losses = [{ type = 'cross_entropy' }, "
+      "{ type = 'kd', weight = { type = 'linear', from = 1, to = 0 } }] }");
+  EXPECT_EQ(fakes::weights(stage.step(0)), std::vector<double>({1, 1}));
+  EXPECT_EQ(fakes::weights(stage.step(5)), std::vector<double>({1, 0.75}));
+  EXPECT_EQ(fakes::names(stage.step(20)), fakes::Names({"cross_entropy"}));
+}
+
+TEST(VanillaKd, GivesItsLossesWhatTheyNeed) {
+  fakes::Stage stage("{ type = 'vanilla_kd', losses = [{ type = 'kd' }, { type = 'recorder' }] }");
+  EXPECT_EQ(fakes::Recorder::context.classes, fakes::kClasses);
+  EXPECT_EQ(fakes::Recorder::context.samples, fakes::kSamples);
+  ASSERT_EQ(stage.required.size(), 1U);
+  EXPECT_EQ(stage.required[0].first, &stage.network);
+  EXPECT_TRUE(stage.required[0].second.teacher);
+  EXPECT_EQ(stage.required[0].second.student_taps, kd::TapRequest({"stage1"}));
+  EXPECT_EQ(stage.required[0].second.teacher_taps, kd::TapRequest({"stage2"}));
+  stage.step(7);
+  const fakes::Recorder::Seen& seen = fakes::Recorder::seen;
+  EXPECT_TRUE(seen.student_tap.is_same(seen.student_logits));
+  EXPECT_TRUE(seen.student_logits.equal(stage.network.classifier.logits(stage.batch.images)));
+  EXPECT_TRUE(seen.teacher_tap.is_same(seen.teacher_logits));
+  EXPECT_TRUE(seen.teacher_logits.equal(stage.teacher.classifier.logits(stage.batch.images)));
+  EXPECT_TRUE(seen.labels.is_same(stage.batch.targets.labels));
+  EXPECT_TRUE(seen.index.is_same(stage.batch.index));
+  EXPECT_EQ(seen.step, 7);
+}
+
+TEST(VanillaKd, TrainsTheAdaptersOfItsLosses) {
+  fakes::Stage stage("{ type = 'vanilla_kd', losses = [{ type = 'kd' }, { type = 'recorder' }] }");
+  ASSERT_EQ(stage.adapters.size(), 1U);
+  EXPECT_EQ(stage.adapters[0].first, &stage.network);
+  EXPECT_EQ(stage.adapters[0].second->name(), "adapter");
+}
+
+}  // namespace

@@ -1,0 +1,182 @@
+// Test accuracy of each class for every trained network: a file of the run, and a table for the user.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/bincount.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <limits>
+#include <sstream>
+
+#include "kd/analysis.h"
+#include "kd/plugin.h"
+
+namespace {
+
+constexpr std::size_t kMostRowsShown = 20;
+constexpr std::ptrdiff_t kShownOfEachEnd = 5;
+
+struct ClassRow {
+  std::int64_t label = 0;
+  std::string name;
+  std::int64_t samples = 0;
+  std::vector<double> percent;  ///< of each network; NaN where the class has no samples
+};
+
+std::vector<ClassRow> measure(const kd::AnalysisContext& context) {
+  const std::int64_t classes = context.data().classes();
+  const at::Tensor& labels = context.test_labels();
+  const at::Tensor samples = at::bincount(labels, {}, classes);
+  std::vector<ClassRow> rows;
+  for (std::int64_t c = 0; c < classes; ++c) {
+    rows.push_back(
+        {c, context.data().class_names[static_cast<std::size_t>(c)], samples.const_data_ptr<std::int64_t>()[c], {}});
+  }
+  for (const kd::AnalysedNetwork& network : context.networks()) {
+    const at::Tensor hits = at::bincount(labels, network.test_logits.argmax(1).eq(labels).to(at::kDouble), classes);
+    const at::Tensor percent = hits / samples * 100;
+    for (ClassRow& row : rows) row.percent.push_back(percent.const_data_ptr<double>()[row.label]);
+  }
+  return rows;
+}
+
+std::vector<ClassRow> select(const std::vector<ClassRow>& rows, const std::vector<std::int64_t>& labels) {
+  std::vector<ClassRow> selected;
+  for (const std::int64_t label : labels) {
+    if (label >= static_cast<std::int64_t>(rows.size())) {
+      throw kd::Error("there is no class " + std::to_string(label) + ": the data has " + std::to_string(rows.size()) +
+                      " classes, counted from 0");
+    }
+    selected.push_back(rows[static_cast<std::size_t>(label)]);
+  }
+  return selected;
+}
+
+/// The rows with the lowest and the highest accuracy of the last network, worst first.
+std::vector<ClassRow> worst_and_best(std::vector<ClassRow> rows) {
+  std::erase_if(rows, [](const ClassRow& row) { return row.samples == 0; });
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const ClassRow& a, const ClassRow& b) { return a.percent.back() < b.percent.back(); });
+  const auto left_out = static_cast<std::ptrdiff_t>(rows.size()) - 2 * kShownOfEachEnd;
+  if (left_out > 0) rows.erase(rows.begin() + kShownOfEachEnd, rows.begin() + kShownOfEachEnd + left_out);
+  return rows;
+}
+
+/// Unweighted mean over the rows that have samples, for each network.
+std::vector<double> mean_percent(const std::vector<ClassRow>& rows, std::size_t networks) {
+  std::vector<double> means;
+  for (std::size_t i = 0; i < networks; ++i) {
+    double sum = 0, count = 0;
+    for (const ClassRow& row : rows) {
+      if (row.samples == 0) continue;
+      sum += row.percent[i];
+      ++count;
+    }
+    means.push_back(count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN());
+  }
+  return means;
+}
+
+std::string format_percent(double percent, int digits, const std::string& if_none) {
+  if (std::isnan(percent)) return if_none;
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(digits) << percent;
+  return text.str();
+}
+
+/// A field as RFC 4180 has it.
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + '"';
+}
+
+std::vector<std::string> column_names(const std::vector<kd::AnalysedNetwork>& networks) {
+  std::vector<std::string> names;
+  for (const kd::AnalysedNetwork& network : networks) names.push_back(network.stage + "/" + network.network);
+  return names;
+}
+
+std::string csv(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns) {
+  std::string text = "class,name,samples";
+  for (const std::string& column : columns) text += "," + csv_field(column);
+  for (const ClassRow& row : rows) {
+    text += "\n" + std::to_string(row.label) + "," + csv_field(row.name) + "," + std::to_string(row.samples);
+    for (const double percent : row.percent) text += "," + format_percent(percent, 4, "");
+  }
+  return text + "\n";
+}
+
+using Line = std::vector<std::string>;
+
+/// Lines of aligned columns: the second to the left, all others to the right.
+std::string align(const std::vector<Line>& lines) {
+  std::vector<std::size_t> widths(lines.front().size());
+  for (const Line& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+  }
+  std::ostringstream text;
+  for (const Line& line : lines) {
+    text << '\n';
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      text << "  " << (i == 1 ? std::left : std::right) << std::setw(static_cast<int>(widths[i])) << line[i];
+    }
+  }
+  return text.str();
+}
+
+std::string table(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns,
+                  const std::vector<double>& means) {
+  std::vector<Line> lines = {{"class", "name", "samples"}};
+  lines.front().insert(lines.front().end(), columns.begin(), columns.end());
+  const auto append = [&lines](Line line, const std::vector<double>& numbers) {
+    for (const double percent : numbers) line.push_back(format_percent(percent, 2, "-"));
+    lines.push_back(std::move(line));
+  };
+  for (const ClassRow& row : rows)
+    append({std::to_string(row.label), row.name, std::to_string(row.samples)}, row.percent);
+  if (!means.empty()) append({"mean", "", ""}, means);
+  return align(lines);
+}
+
+class ClassAccuracy final : public kd::Analysis {
+ public:
+  struct Params {
+    std::vector<std::int64_t> classes;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.field("classes", &Params::classes,
+              "classes to look at, counted from 0, such as those the student never saw; empty: all. Where it is given, "
+              "their "
+              "mean is shown also")
+          .def(std::vector<std::int64_t>{})
+          .at_least(0);
+    }
+  };
+
+  explicit ClassAccuracy(const Params& params) : params_(params) {}
+
+  void run(kd::AnalysisContext& context) override {
+    const std::vector<ClassRow> all = measure(context);
+    const std::vector<std::string> columns = column_names(context.networks());
+    const bool restricted = !params_.classes.empty();
+    const std::vector<ClassRow> rows = restricted ? select(all, params_.classes) : all;
+    context.write("class_accuracy.csv", csv(rows, columns));
+    const std::vector<double> means = restricted ? mean_percent(rows, columns.size()) : std::vector<double>{};
+    if (rows.size() <= kMostRowsShown) {
+      context.print("test accuracy of each class, in percent" + table(rows, columns, means));
+    } else {
+      context.print("test accuracy of the worst and the best classes of " + columns.back() + ", in percent" +
+                    table(worst_and_best(rows), columns, means));
+    }
+  }
+
+ private:
+  const Params params_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Analysis, "class_accuracy", ClassAccuracy, "test accuracy of each class, for every trained network")

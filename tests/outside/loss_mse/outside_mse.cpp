@@ -1,0 +1,34 @@
+// A loss built outside kdrun's tree: mean squared error between the logits of student and teacher.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/mse_loss.h>
+
+#include "kd/loss.h"
+#include "kd/plugin.h"
+
+namespace {
+
+class OutsideMse final : public kd::Loss {
+ public:
+  struct Params {
+    double scale = 1;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.field("scale", &Params::scale, "factor of the squared error").def(1.0).above(0);
+    }
+  };
+
+  explicit OutsideMse(const Params& params) : params_(params) {}
+
+  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+
+  at::Tensor operator()(const kd::LossInput& input) override {
+    return at::mse_loss(input.student.logits, input.teacher->logits) * params_.scale;
+  }
+
+ private:
+  const Params params_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Loss, "outside_mse", OutsideMse, "mean squared error between the logits")

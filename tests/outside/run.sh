@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds the project beside this script against an installed kdrun, and uses all of it:  run.sh PREFIX WORK_FOLDER
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+prefix=$1
+work=$2
+kdrun=$prefix/bin/kdrun
+
+# What the tested kdrun is must not depend on the shell that the tests were started from.
+unset KDRUN_PLUGIN_PATH
+mkdir -p "$work"
+launcher=()
+if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+cmake -S "$here" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$prefix" "${launcher[@]}"
+cmake --build "$work/build"
+
+passed=0
+# expect WHAT TEXT COMMAND…: the command succeeds and its output holds the text.
+expect() {
+  local what=$1 text=$2 output
+  shift 2
+  if ! output=$("$@" 2>&1); then
+    printf '%s: failed:\n%s\n' "$what" "$output"
+    exit 1
+  fi
+  if ! grep -qF -- "$text" <<<"$output"; then
+    printf '%s: want "%s" in:\n%s\n' "$what" "$text" "$output"
+    exit 1
+  fi
+  passed=$((passed + 1))
+}
+
+# 4 · KL(q‖p) at T = 2 with the logits (2, 0) and (0, 2), worked out by hand: 4 · tanh(1/2).
+expect "the library, with the plugins installed beside it" 1.84847 "$work/build/use_kdrun"
+
+export KDRUN_PLUGIN_PATH=$work/build/lib/kdrun/plugins
+for plugin in "loss          outside_mse" "model         outside_linear" "scheme        outside_kd"; do
+  expect "kdrun list" "$plugin" "$kdrun" list
+done
+if "$kdrun" list | grep '^refused'; then
+  echo "kdrun list: a plugin was refused"
+  exit 1
+fi
+expect "kdrun list --libraries" "$KDRUN_PLUGIN_PATH/loss_outside_mse.so" "$kdrun" list --libraries
+expect "the installed kdrun finds its own plugins" "$prefix" "$kdrun" describe loss kd
+expect "kdrun describe" "factor of the squared error" "$kdrun" describe loss outside_mse
+
+rm -rf "$work/runs"
+cd "$work"
+expect "kdrun run" student "$kdrun" run "$here/recipe.toml"
+expect "the records of the run" outside_mse grep -r outside_mse "$work/runs"
+echo "$passed passed, 0 failed"

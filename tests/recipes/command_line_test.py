@@ -1,0 +1,116 @@
+"""Tests of kdrun's commands as a user types them."""
+
+import json
+import pathlib
+import subprocess
+import time
+
+from program import KDRUN, SOURCE, kdrun, main, train
+
+
+def list_names_every_kind_within_a_second():
+    kdrun("list")  # warms the file cache
+    begin = time.time()
+    text = kdrun("list").stdout
+    assert time.time() - begin < 1, "kdrun list took over a second"
+    for line in ("loss          kd ", "model         mlp ", "scheme        vanilla_kd ", "schedule      cosine ", "optimizer     adamw "):
+        assert line in text, text
+    losses = json.loads(kdrun("list", "loss", "--json").stdout)
+    assert {item["kind"] for item in losses["components"]} == {"loss"}
+    assert losses["refused"] == []
+    assert "did you mean 'loss'?" in kdrun("list", "los", code=2).stderr
+
+
+def describe_shows_what_a_plugin_declares():
+    text = kdrun("describe", "loss", "kd").stdout
+    assert "temperature" in text and "default 4.0, > 0" in text, text
+    parameters = {p["name"]: p for p in json.loads(kdrun("describe", "loss", "kd", "--json").stdout)["parameters"]}
+    assert parameters["form"]["range"] == "one of: kl | cross_entropy"
+    scheme = json.loads(kdrun("describe", "scheme", "vanilla_kd", "--json").stdout)
+    assert scheme["parameters"][0]["beside"][0]["name"] == "weight"
+    assert kdrun("describe", "loss", "kd", "--toml").stdout.startswith('{ type = "kd", temperature = 4.0')
+    assert "did you mean 'kd'?" in kdrun("describe", "loss", "kdd", code=2).stderr
+
+
+def what_describe_prints_can_be_pasted():
+    table = kdrun("describe", "loss", "cross_entropy", "--toml").stdout.strip()
+    kdrun("validate", "recipe.toml", f"stage.teacher.scheme={{ type = \"supervised\", losses = [{table}] }}")
+
+
+def the_reference_of_components_is_current():
+    written = (SOURCE / "docs" / "components.md").read_text()
+    assert written == kdrun("describe", "--markdown").stdout, "write it anew: tools/kdrun describe --markdown > docs/components.md"
+
+
+def config_resolves_explains_and_shows_differences():
+    text = kdrun("config", "recipe.toml").stdout
+    pathlib.Path("resolved.toml").write_text(text)
+    assert kdrun("config", "resolved.toml").stdout == text, "the resolved recipe resolves to something else"
+    line = kdrun("config", "recipe.toml", "stage.student.epochs=7", "--explain", "stage.student.epochs").stdout
+    assert line == "stage.student.epochs = 7   # override 'stage.student.epochs=7':22\n", line
+    assert "stage.student.batch_size = 64   # recipe.toml:9:14" in kdrun("config", "recipe.toml", "--diff").stdout
+    line = kdrun("config", "recipe.toml", "--explain", "stage.student.ema").stdout
+    assert line == "stage.student.ema = 0.0   # default\n", line
+    assert "did you mean 'stage.student.ema'?" in kdrun("config", "recipe.toml", "--explain", "stage.student.ea", code=2).stderr
+
+
+def validate_and_dry_run_make_everything_and_train_nothing():
+    assert kdrun("validate", "recipe.toml").stdout == "recipe.toml: ok, 2 stage(s)\n"
+    assert "ready to train 2 stage(s)" in kdrun("recipe.toml", "--dry-run").stdout
+    assert not pathlib.Path("runs").exists()
+    error = kdrun("validate", "recipe.toml", 'data={type="mnist"}', "--data-root", "/nonexistent", code=2).stderr
+    assert "kdrun data fetch mnist" in error, error
+
+
+def a_run_ends_with_its_table_and_folder():
+    done = kdrun("recipe.toml", "--device", "cpu")
+    lines = done.stdout.strip().splitlines()
+    assert lines[-1].startswith("run folder: runs/recipe/"), done.stdout
+    folder = pathlib.Path(lines[-1].removeprefix("run folder: "))
+    for name in ("recipe.toml", "resolved.toml", "run.json", "metrics.jsonl", "summary.csv", "log.txt"):
+        assert (folder / name).stat().st_size > 0, name
+    run = json.loads((folder / "run.json").read_text())
+    assert run["status"] == "ok" and len(run["stages"]) == 2 and run["plugins"][0]["sha256"]
+    assert "\r" not in done.stderr and "\033" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("student epoch ")]) == 3, done.stderr
+
+
+def eval_gives_the_numbers_of_the_run():
+    folder = train("recipe.toml", "runs")
+    again = json.loads(kdrun("eval", folder, "--json", "--device", "cpu").stdout)
+    wanted = {stage["stage"]: stage["networks"][0]["test_top1"] for stage in json.loads((folder / "run.json").read_text())["stages"]}
+    assert {item["stage"]: item["top1"] for item in again} == wanted
+    other = json.loads(kdrun("eval", folder / "stages" / "student", "--data", '{ type = "glyphs", test = 50, seed = 9 }', "--json").stdout)
+    assert len(other) == 1 and other[0]["top1"] != again[0]["top1"]
+    assert "is no run folder" in kdrun("eval", "nowhere", code=4).stderr
+
+
+def a_failed_run_says_why_in_its_folder():
+    kdrun("run", "recipe.toml", "train.optimizer.lr=1e30", "--device", "cpu", code=3)
+    (folder,) = pathlib.Path("runs/recipe").iterdir()
+    run = json.loads((folder / "run.json").read_text())
+    assert run["status"] == "failed" and "not finite" in run["error"]
+
+
+def wrong_command_lines_end_with_two():
+    for arguments in (["frobnicate"], ["run"], ["run", "missing.toml"], ["recipe.toml", "--nonsense"], ["recipe.toml", "--device", "cuda:99"]):
+        kdrun(*arguments, code=2)
+
+
+def doctor_and_version_answer():
+    text = kdrun("doctor").stdout
+    assert "libtorch" in text and "0 libraries refused" in text, text
+    assert kdrun("--version").stdout.startswith("kdrun ")
+
+
+def a_link_from_elsewhere_finds_the_plugins():
+    link = pathlib.Path("kdrun-link")
+    link.symlink_to(KDRUN)
+    assert "vanilla_kd" in subprocess.run([str(link.absolute()), "list"], capture_output=True, text=True, check=True).stdout
+
+
+main([list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
+      the_reference_of_components_is_current, config_resolves_explains_and_shows_differences,
+      validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
+      a_failed_run_says_why_in_its_folder, wrong_command_lines_end_with_two, doctor_and_version_answer,
+      a_link_from_elsewhere_finds_the_plugins])

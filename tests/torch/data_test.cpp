@@ -1,0 +1,173 @@
+// Tests of the selection of data, the order of epochs, and augmentation chains.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "data/batches.h"
+#include "data/training_data.h"
+#include "kd/plugin.h"
+#include "kd/testing.h"
+
+namespace {
+
+using Positions = std::vector<std::int64_t>;
+
+/// 1000 labels 0 … 9 in turn.
+Positions some_labels() {
+  Positions labels;
+  for (std::int64_t i = 0; i < 1000; ++i) labels.push_back(i % 10);
+  return labels;
+}
+
+std::map<std::int64_t, int> count_labels(const kd::SelectedSamples& samples) {
+  std::map<std::int64_t, int> counts;
+  for (const std::int64_t position : samples.train) ++counts[samples.labels[static_cast<std::size_t>(position)]];
+  return counts;
+}
+
+TEST(SelectSamples, TakesEverythingByDefault) {
+  const auto samples = kd::select_samples(some_labels(), 10, {}, 0, "r.toml");
+  EXPECT_EQ(samples.train.size(), 1000U);
+  EXPECT_TRUE(samples.validation.empty());
+  EXPECT_EQ(samples.labels, some_labels());
+}
+
+TEST(SelectSamples, ValidationIsDisjointAndFixedByTheSeed) {
+  kd::DataSelection selection;
+  selection.validation = 100;
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 3, "r.toml");
+  EXPECT_EQ(samples.train.size(), 900U);
+  EXPECT_EQ(samples.validation.size(), 100U);
+  for (const std::int64_t position : samples.validation) {
+    EXPECT_FALSE(std::binary_search(samples.train.begin(), samples.train.end(), position));
+  }
+  EXPECT_EQ(samples.validation, kd::select_samples(some_labels(), 10, selection, 3, "r.toml").validation);
+  EXPECT_NE(samples.validation, kd::select_samples(some_labels(), 10, selection, 4, "r.toml").validation);
+}
+
+TEST(SelectSamples, ExcludedClassesLeaveTrainingAndValidation) {
+  kd::DataSelection selection;
+  selection.exclude_classes = {6, 7, 8, 9};
+  selection.validation = 50;
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, "r.toml");
+  EXPECT_LT(samples.validation.size(), 50U);
+  for (const auto& list : {samples.train, samples.validation}) {
+    for (const std::int64_t position : list) EXPECT_LT(position % 10, 6);
+  }
+}
+
+TEST(SelectSamples, ClassesAreRenumberedInTheGivenOrder) {
+  kd::DataSelection selection;
+  selection.classes = {7, 3};
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, "r.toml");
+  EXPECT_EQ(samples.train.size(), 200U);
+  for (const std::int64_t position : samples.train) {
+    EXPECT_EQ(samples.labels[static_cast<std::size_t>(position)], position % 10 == 7 ? 0 : 1);
+  }
+}
+
+TEST(SelectSamples, PerClassFractionAndImbalanceCount) {
+  kd::DataSelection few;
+  few.per_class = 7;
+  for (const auto& [label, count] : count_labels(kd::select_samples(some_labels(), 10, few, 0, "r"))) EXPECT_EQ(count, 7) << label;
+  kd::DataSelection half;
+  half.fraction = 0.5;
+  EXPECT_EQ(kd::select_samples(some_labels(), 10, half, 0, "r").train.size(), 500U);
+  kd::DataSelection long_tail;
+  long_tail.imbalance = 10;
+  const auto counts = count_labels(kd::select_samples(some_labels(), 10, long_tail, 0, "r"));
+  EXPECT_EQ(counts.at(0), 100);
+  EXPECT_EQ(counts.at(9), 10);
+  EXPECT_EQ(counts.at(5), std::lround(100 * std::pow(10.0, -5.0 / 9.0)));
+}
+
+TEST(SelectSamples, LabelNoiseReplacesByOtherClassesAtItsRate) {
+  kd::DataSelection noisy;
+  noisy.label_noise = 0.3;
+  const auto samples = kd::select_samples(some_labels(), 10, noisy, 0, "r");
+  int changed = 0;
+  for (std::size_t i = 0; i < samples.labels.size(); ++i) changed += samples.labels[i] != static_cast<std::int64_t>(i % 10) ? 1 : 0;
+  EXPECT_NEAR(changed, 300, 60);  // four standard deviations of a fixed draw
+  EXPECT_EQ(samples.labels, kd::select_samples(some_labels(), 10, noisy, 0, "r").labels);
+}
+
+TEST(SelectSamples, ImpossibleSelectionsSayWhy) {
+  const auto message = [](const kd::DataSelection& selection) -> std::string {
+    try {
+      kd::select_samples(some_labels(), 10, selection, 0, "r.toml:3:1");
+    } catch (const kd::RecipeError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  kd::DataSelection selection;
+  selection.exclude_classes = {12};
+  EXPECT_EQ(message(selection), "r.toml:3:1: error: there is no class 12: the data set has 10, counted from 0");
+  selection.exclude_classes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  EXPECT_EQ(message(selection), "r.toml:3:1: error: this selection leaves no image to train on");
+  selection.exclude_classes = {};
+  selection.validation = 1000;
+  EXPECT_EQ(message(selection), "r.toml:3:1: error: validation = 1000 leaves nothing of 1000 images to train on");
+}
+
+TEST(EpochOrder, IsAPermutationOfItsKeyAlone) {
+  const at::Tensor order = kd::epoch_order(1000, kd::RandomKey{}.with(1), at::kCPU);
+  EXPECT_TRUE(at::equal(std::get<0>(order.sort()), at::arange(1000)));
+  EXPECT_TRUE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(1), at::kCPU)));
+  EXPECT_FALSE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(2), at::kCPU)));
+  // A random permutation has one fixed point on average.
+  EXPECT_LT(order.eq(at::arange(1000)).sum().item<std::int64_t>(), 8);
+}
+
+TEST(EpochOrder, EveryPlaceIsReachedAboutEvenly) {
+  at::Tensor sum = at::zeros({20}, at::kLong);
+  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch) sum += kd::epoch_order(20, kd::RandomKey{}.with(epoch), at::kCPU);
+  const at::Tensor mean = sum.to(at::kDouble) / 4000;
+  // The mean position of a uniform permutation of 20 is 9.5 with standard error 0.09.
+  EXPECT_LT((mean - 9.5).abs().max().item<double>(), 0.4);
+}
+
+kd::AugmentationChain make_chain(const std::string& toml, const kd::DataInfo& info) {
+  std::vector<kd::ComponentSpec> specs;
+  kd::Diagnostics diagnostics;
+  const kd::Value list = kd::Value::parse(toml);
+  for (const kd::Value& item : list.as_list()) {
+    specs.push_back(kd::to_component(
+        "augmentation", {}, kd::resolve_component("augmentation", {}, item, kd::registered_components(), diagnostics)));
+  }
+  diagnostics.throw_if_any();
+  return {specs, info};
+}
+
+TEST(AugmentationChain, SameSampleSameViewWhateverTheBatch) {
+  kd::load_plugins();
+  const kd::DataInfo info{3, 16, 16, {"a", "b"}, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2}};
+  const auto chain = make_chain("[{ type = 'random_crop', padding = 2 }, { type = 'horizontal_flip' }, { type = 'normalize' }]", info);
+  EXPECT_EQ(chain.views(), 25 * 2);
+  for (const at::Device device : kd::testing::devices()) {
+    const kd::Batch all = kd::testing::byte_batch(32, 3, 16, 16, 2);
+    const kd::ImageSet set{all.images.to(device), all.targets.labels.to(device)};
+    const kd::RandomKey key = kd::RandomKey{}.with(5);
+    kd::Batch whole = kd::cut_batch(set, at::arange(32, at::kLong).to(device));
+    kd::Batch part = kd::cut_batch(set, at::tensor({30, 7, 11}, at::kLong).to(device));
+    chain.apply_in_training(whole, key);
+    chain.apply_in_training(part, key);
+    EXPECT_TRUE(at::equal(part.images, whole.images.index_select(0, part.index)));
+    EXPECT_TRUE(at::equal(part.view, whole.view.index_select(0, part.index)));
+    EXPECT_EQ(part.images.scalar_type(), at::kFloat);
+  }
+}
+
+TEST(AugmentationChain, EvaluationOnlyNormalises) {
+  kd::load_plugins();
+  const kd::DataInfo info{1, 8, 8, {"a", "b"}, {0.25}, {0.5}};
+  const auto chain = make_chain("[{ type = 'random_crop' }, { type = 'normalize' }]", info);
+  const at::Tensor images = kd::testing::byte_batch(4, 1, 8, 8, 2).images;
+  const at::Tensor expected = (images.to(at::kFloat) / 255 - 0.25) / 0.5;
+  EXPECT_TRUE(at::allclose(chain.apply_in_evaluation(images), expected, 1e-5, 1e-6));
+}
+
+}  // namespace

@@ -1,0 +1,319 @@
+// Tests of the engine: recipes trained for a few steps, compared with hand-written loops and with each other.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "data/batches.h"
+#include "data/training_data.h"
+#include "engine/experiment.h"
+#include "engine/networks.h"
+#include "kd/plugin.h"
+#include "kd/testing.h"
+#include "plugin/registry.h"
+#include "record/records.h"
+#include "record/safetensors.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A loss that wants a feature which no network offers.
+class GreedyLoss final : public kd::Loss {
+ public:
+  using Params = kd::NoParameters;
+  explicit GreedyLoss(const Params&) {}
+  at::Tensor operator()(const kd::LossInput& input) override { return input.student.logits.sum(); }
+  kd::LossNeeds needs() const override { return {.teacher = false, .student_taps = {"poold"}, .teacher_taps = {}}; }
+};
+
+class Silence final : public kd::Progress {
+ public:
+  void say(const std::string&) override {}
+  void warn(const std::string&) override {}
+  void moment(const kd::Moment&) override {}
+  void epoch(const kd::EpochSummary&) override {}
+};
+
+constexpr const char* kRecipe = R"(
+device = "DEVICE"
+[data]
+type = "glyphs"
+train = 256
+test = 200
+[train]
+epochs = 2
+batch_size = 64
+threads = 1
+optimizer = { type = "sgd", lr = 0.05, momentum = 0.9 }
+[[stage]]
+name = "teacher"
+model = { type = "mlp", hidden = [32] }
+[[stage]]
+name = "student"
+scheme = { type = "vanilla_kd" }
+teachers = [{ stage = "teacher" }]
+model = { type = "mlp", hidden = [8] }
+)";
+
+class EngineTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  static void SetUpTestSuite() { kd::load_plugins(); }
+
+  EngineTest() : folder_(fs::temp_directory_path() / ("kdrun_engine_test_" + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  ~EngineTest() override { fs::remove_all(folder_); }
+
+  kd::ExperimentPlan plan(const std::vector<std::string>& overrides = {}, const std::string& text = kRecipe) {
+    std::string recipe = text;
+    recipe.replace(recipe.find("DEVICE"), 6, GetParam());
+    std::ofstream(folder_ / "recipe.toml") << recipe;
+    return kd::read_recipe((folder_ / "recipe.toml").string(), {.profile = "", .overrides = overrides}, kd::registry());
+  }
+
+  kd::RunResult run(const std::vector<std::string>& overrides = {}, const std::string& runs = "runs", std::int64_t max_steps = 0,
+                    bool fresh = false) {
+    Silence silence;
+    return kd::run_experiment(plan(overrides), {.data_root = "", .runs_folder = folder_ / runs, .fresh = fresh, .max_steps = max_steps, .arguments = {}},
+                              silence);
+  }
+
+  static kd::TensorMap weights(const kd::StageResult& stage) { return kd::read_safetensors(stage.folder / "ckpt/last/model.safetensors"); }
+
+  static double largest_difference(const kd::TensorMap& a, const kd::TensorMap& b) {
+    double largest = 0;
+    for (const auto& [name, tensor] : a) largest = std::max(largest, (tensor - b.at(name)).abs().max().item<double>());
+    return largest;
+  }
+
+  const fs::path folder_;
+};
+
+std::vector<std::string> device_names() {
+  std::vector<std::string> names;
+  for (const at::Device device : kd::testing::devices()) names.push_back(device.is_cuda() ? "cuda" : "cpu");
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, EngineTest, ::testing::ValuesIn(device_names()), [](const auto& item) { return item.param; });
+
+TEST_P(EngineTest, TheSameRecipeGivesTheSameBits) {
+  const auto first = run({}, "a");
+  const auto second = run({}, "b");
+  EXPECT_EQ(largest_difference(weights(first.stages[1]), weights(second.stages[1])), 0.0);
+  const auto other = run({"seed=1"}, "c");
+  EXPECT_GT(largest_difference(weights(first.stages[1]), weights(other.stages[1])), 1e-3);
+}
+
+TEST_P(EngineTest, AFinishedStageIsUsedAgainUntilSomethingThatDeterminesItChanges) {
+  EXPECT_FALSE(run().stages[0].reused);
+  const auto again = run();
+  EXPECT_TRUE(again.stages[0].reused);
+  EXPECT_TRUE(again.stages[1].reused);
+  const auto student_changed = run({"stage.student.optimizer.lr=0.01"});
+  EXPECT_TRUE(student_changed.stages[0].reused);
+  EXPECT_FALSE(student_changed.stages[1].reused);
+  const auto teacher_changed = run({"stage.teacher.epochs=1"});
+  EXPECT_FALSE(teacher_changed.stages[0].reused);
+  EXPECT_FALSE(teacher_changed.stages[1].reused);  // its teacher is another one
+  EXPECT_FALSE(run({}, "runs", 0, /*fresh=*/true).stages[0].reused);
+  // Speed alone does not make another stage.
+  EXPECT_TRUE(run({"train.evaluation_batch_size=50"}).stages[1].reused);
+}
+
+TEST_P(EngineTest, AReusedStageWithDamagedWeightsIsTrainedAnew) {
+  const auto first = run();
+  const fs::path file = first.stages[0].folder / "ckpt/last/model.safetensors";
+  const auto before = weights(first.stages[0]);
+  fs::resize_file(file, fs::file_size(file) - 4);
+  const auto second = run();
+  EXPECT_FALSE(second.stages[0].reused);
+  EXPECT_EQ(largest_difference(before, weights(second.stages[0])), 0.0);
+}
+
+TEST_P(EngineTest, TheTeacherCacheDoesNotChangeTheResult) {
+  const auto cached = run({"train.precision=\"fp32\""}, "a");
+  const auto computed = run({"train.teacher_cache=\"off\"", "train.precision=\"fp32\""}, "b");
+  // Not bit for bit: matrix products of other sizes are summed in another order.
+  EXPECT_LT(largest_difference(weights(cached.stages[1]), weights(computed.stages[1])), 1e-4);
+}
+
+TEST_P(EngineTest, OneStageEqualsAHandWrittenLoop) {
+  const auto result = run({"train.precision=\"fp32\"", "stage.teacher.optimizer.weight_decay=0.01", "stage.teacher.optimizer.nesterov=true"});
+  const kd::ExperimentPlan same = plan();
+  const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
+  const auto data = kd::load_training_data(same.stages[0].data, "", 0, device);
+  const kd::RandomKey key = kd::RandomKey{0}.with("teacher");
+  const auto model = kd::place_model(same.stages[0].networks[0].model, data.info, key.with("model"), {device, at::kFloat, false});
+  const auto module = model->module();
+  torch::optim::SGD optimizer(module->parameters(), torch::optim::SGDOptions(0.05).momentum(0.9).nesterov(true).weight_decay(0.01));
+  for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+    const at::Tensor order = kd::epoch_order(256, key.with(epoch), device);
+    for (std::int64_t begin = 0; begin < 256; begin += 64) {
+      const at::Tensor index = order.narrow(0, begin, 64);
+      const at::Tensor images = data.train.images.index_select(0, index).to(at::kFloat) / 255;
+      optimizer.zero_grad();
+      torch::nn::functional::cross_entropy(model->forward(images, {}), data.train.labels.index_select(0, index)).backward();
+      optimizer.step();
+    }
+  }
+  EXPECT_LT(largest_difference(weights(result.stages[0]), [&] {
+              kd::TensorMap state;
+              for (const auto& [name, tensor] : kd::state_dict(*model)) state[name] = tensor.cpu();
+              return state;
+            }()),
+            1e-5);
+}
+
+TEST_P(EngineTest, AccumulationEqualsALargerBatch) {
+  const auto large = run({"train.precision=\"fp32\""}, "a");
+  const auto accumulated = run({"train.precision=\"fp32\"", "train.batch_size=32", "train.accumulate=2"}, "b");
+  EXPECT_LT(largest_difference(weights(large.stages[0]), weights(accumulated.stages[0])), 1e-5);
+}
+
+TEST_P(EngineTest, ClippingBoundsTheStep) {
+  const std::vector<std::string> common = {"train.optimizer={type=\"sgd\", lr=1e-30, momentum=0.0}"};
+  const auto start = run(common, "a", 1);
+  const auto moved = run({"train.optimizer={type=\"sgd\", lr=1.0, momentum=0.0}", "train.max_gradient_norm=0.01"}, "b", 1);
+  double square = 0;
+  const kd::TensorMap before = weights(start.stages[0]);
+  for (const auto& [name, tensor] : weights(moved.stages[0])) square += (tensor - before.at(name)).square().sum().item<double>();
+  EXPECT_NEAR(std::sqrt(square), 0.01, 1e-4);
+}
+
+TEST_P(EngineTest, TheAverageFollowsItsFormula) {
+  const std::string sgd = "train.optimizer={type=\"sgd\", lr=1.0, momentum=0.0}";
+  const auto start = weights(run({"train.optimizer={type=\"sgd\", lr=1e-30, momentum=0.0}"}, "a", 1).stages[0]);
+  const auto moved = weights(run({sgd}, "b", 1).stages[0]);
+  const auto averaged = weights(run({sgd, "train.ema=0.75"}, "c", 1).stages[0]);
+  for (const auto& [name, tensor] : averaged) {
+    EXPECT_LT((tensor - (0.75 * start.at(name) + 0.25 * moved.at(name))).abs().max().item<double>(), 1e-6) << name;
+  }
+}
+
+TEST_P(EngineTest, ALossThatIsNotFiniteEndsTheRunWithItsOwnCode) {
+  try {
+    run({"train.optimizer.lr=1e30"});
+    FAIL() << "the run went on";
+  } catch (const kd::Error& error) {
+    EXPECT_EQ(error.code(), kd::ExitCode::kNotFinite);
+    EXPECT_NE(std::string(error.what()).find("stage 'teacher', network 'model', epoch"), std::string::npos) << error.what();
+  }
+}
+
+TEST_P(EngineTest, EveryPrecisionAndMemoryOrderLearns) {
+  for (const char* precision : {"bf16", "fp16"}) {
+    const auto result = run({std::string("train.precision=\"") + precision + "\"", "train.epochs=4",
+                             "stage.teacher.model={type=\"lenet5\"}", "stage.student.model={type=\"lenet5\"}"},
+                            precision);
+    EXPECT_EQ(result.stages[1].precision, precision);
+    const auto records = kd::read_records(result.folder / "metrics.jsonl");
+    const auto loss_of = [&](std::int64_t epoch) {
+      for (const kd::Record& record : records) {
+        if (record.stage == "teacher" && record.name == "loss" && record.epoch == epoch) return record.value;
+      }
+      return std::nan("");
+    };
+    EXPECT_LT(loss_of(4), loss_of(1)) << precision;
+  }
+}
+
+TEST_P(EngineTest, ValidationChoosesTheEpoch) {
+  const auto result = run({"data.validation=56", "train.epochs=3"});
+  EXPECT_TRUE(fs::exists(result.stages[0].folder / "ckpt/best/model.safetensors"));
+  double best = -1;
+  double test_of_best = 0;
+  std::map<std::int64_t, double> test;
+  for (const kd::Record& record : kd::read_records(result.folder / "metrics.jsonl")) {
+    if (record.stage != "teacher" || record.name != "top1") continue;
+    if (record.split == "test") test[record.epoch] = record.value;
+    if (record.split == "validation" && record.value > best) {
+      best = record.value;
+      test_of_best = test.at(record.epoch);
+    }
+  }
+  EXPECT_EQ(result.stages[0].networks[0].test.top1, test_of_best);
+}
+
+TEST_P(EngineTest, EarlyStoppingStops) {
+  const auto result = run({"train.optimizer.lr=1e-30", "train.epochs=10", "train.early_stopping=2"});
+  EXPECT_EQ(result.stages[0].epochs, 3);  // the first evaluation is the lowest, the next two are no lower
+}
+
+TEST_P(EngineTest, AScheduleDrivesTheLearningRate) {
+  const auto result = run({"train.schedule={type=\"multistep\", milestones=[1], gamma=0.5}"});
+  std::vector<double> rates;
+  for (const kd::Record& record : kd::read_records(result.folder / "metrics.jsonl")) {
+    if (record.stage == "teacher" && record.name == "learning_rate") rates.push_back(record.value);
+  }
+  EXPECT_EQ(rates, (std::vector<double>{0.025, 0.025}));  // the rate of the step that would come next
+}
+
+TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
+  const auto result = run();
+  const auto again = kd::evaluate_stage(result.stages[1].folder, "last", "", {.data_root = "", .runs_folder = "", .arguments = {}},
+                                        at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
+  EXPECT_EQ(again.networks[0].test.top1, result.stages[1].networks[0].test.top1);
+  EXPECT_NEAR(again.networks[0].test.nll, result.stages[1].networks[0].test.nll, 1e-6);
+}
+
+TEST_P(EngineTest, ATeacherCanComeFromAFileOrAnotherRun) {
+  const auto first = run({}, "a");
+  const std::string file = (first.stages[0].folder / "ckpt/last/model.safetensors").string();
+  const auto from_file = run({"stage.student.teachers=[{file=\"" + file + "\", model={type=\"mlp\", hidden=[32]}}]"}, "b");
+  EXPECT_EQ(largest_difference(weights(first.stages[1]), weights(from_file.stages[1])), 0.0);
+  const auto from_run = run({"stage.student.teachers=[{run=\"" + first.folder.string() + "\", stage=\"teacher\"}]"}, "c");
+  EXPECT_EQ(largest_difference(weights(first.stages[1]), weights(from_run.stages[1])), 0.0);
+  try {
+    run({"stage.student.teachers=[{file=\"" + file + "\", model={type=\"mlp\", hidden=[16]}}]"}, "d");
+    FAIL();
+  } catch (const kd::FileError& error) {
+    EXPECT_NE(std::string(error.what()).find("wrong shape: fc1.weight is [32, 784] and should be [16, 784]"), std::string::npos) << error.what();
+  }
+}
+
+TEST_P(EngineTest, ChecksNameWhatALossLacks) {
+  static const bool registered = [] {
+    static constinit kd::detail::Entry entry{"loss", "greedy", "wants a feature that nobody offers", __FILE__, __LINE__,
+                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::describe, &kd::detail::Maker<kd::Loss, GreedyLoss>::roles,
+                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::create, nullptr};
+    kd::registry().add(&entry, "engine_test");
+    return true;
+  }();
+  ASSERT_TRUE(registered);
+  const auto problems_of = [&](const std::string& losses) -> std::string {
+    Silence silence;
+    try {
+      kd::check_experiment(plan({"stage.teacher.scheme={type=\"supervised\", losses=" + losses + "}"}), {.data_root = "", .runs_folder = "", .arguments = {}},
+                           silence);
+    } catch (const kd::RecipeError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(problems_of("[{type=\"cross_entropy\"}]"), "");
+  const std::string tap = problems_of("[{type=\"greedy\"}]");
+  EXPECT_NE(tap.find("a loss wants the feature 'poold' of 'model'"), std::string::npos) << tap;
+  EXPECT_NE(tap.find("did you mean 'pooled'?"), std::string::npos) << tap;
+  const std::string teacher = problems_of("[{type=\"kd\"}]");
+  EXPECT_NE(teacher.find("a loss of scheme 'supervised' needs a teacher, and this stage has none"), std::string::npos) << teacher;
+}
+
+TEST_P(EngineTest, NoRunFolderIsEverOverwritten) {
+  const auto first = run();
+  const auto second = run();
+  EXPECT_NE(first.folder, second.folder);
+  for (const char* file : {"recipe.toml", "resolved.toml", "run.json", "metrics.jsonl", "summary.csv", "log.txt"}) {
+    EXPECT_TRUE(fs::exists(second.folder / file)) << file;
+  }
+  // The resolved recipe is a recipe: it gives the same plan, so the same stages.
+  const auto resolved = kd::read_recipe((first.folder / "resolved.toml").string(), {}, kd::registry());
+  Silence silence;
+  const auto again = kd::run_experiment(resolved, {.data_root = "", .runs_folder = folder_ / "runs", .arguments = {}}, silence);
+  EXPECT_TRUE(again.stages[0].reused);
+  EXPECT_TRUE(again.stages[1].reused);
+}
+
+}  // namespace

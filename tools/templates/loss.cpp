@@ -1,0 +1,40 @@
+// The loss "KD_NAME_HERE": scaled squared distance between the logits of student and teacher.
+// Say here what yours computes, and cite the paper that it comes from.
+#include "kd/loss.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/mse_loss.h>
+
+#include "kd/plugin.h"
+
+namespace {
+
+class KdClassHere final : public kd::Loss {
+ public:
+  // What recipes can set. Every parameter has its meaning, and a default unless the recipe must give it.
+  struct Params {
+    double scale = 1;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.field("scale", &Params::scale, "factor of the squared distance").def(1.0).above(0);
+    }
+  };
+
+  explicit KdClassHere(const Params& params) : params_(params) {}
+
+  // List features of student or teacher here if the loss compares them: {.student_taps = {"pooled"}}.
+  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+
+  // One scalar, the mean over the batch. The labels are in input.targets; automatic differentiation does the rest.
+  at::Tensor operator()(const kd::LossInput& input) override {
+    return at::mse_loss(input.student.logits, input.teacher->logits) * params_.scale;
+  }
+
+ private:
+  const Params params_;
+};
+
+}  // namespace
+
+// Recipes find the class under this name: losses = [{ type = "KD_NAME_HERE", scale = 2 }].
+KD_REGISTER(kd::Loss, "KD_NAME_HERE", KdClassHere, "scaled squared distance between the logits")
