@@ -11,7 +11,9 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-kd::Location at(const std::string& source, int line, int column) { return {std::make_shared<const std::string>(source), line, column}; }
+kd::Location at(const std::string& source, int line, int column) {
+  return {std::make_shared<const std::string>(source), line, column};
+}
 
 TEST(Diagnostics, AreEmptyAtFirst) {
   const kd::Diagnostics diagnostics;

@@ -148,6 +148,7 @@ class Child {
     }
   }
   ~Child() {
+    go();  // a test that failed early has not said so
     int status = 0;
     ::waitpid(process_, &status, 0);
     for (const int descriptor : {to_child_[0], to_child_[1], from_child_[0], from_child_[1]}) ::close(descriptor);
@@ -217,6 +218,8 @@ TEST(FileLock, EndsWithItsProcess) {
   EXPECT_LE(waits, 1);
 }
 
-TEST(FileLock, NamesAFileThatCannotBeMade) { EXPECT_THROW(kd::FileLock("no/such/lock", [] {}), kd::Error); }
+TEST(FileLock, NamesAFileThatCannotBeMade) {
+  EXPECT_THROW(kd::FileLock("no/such/lock", [] {}), kd::Error);
+}
 
 }  // namespace

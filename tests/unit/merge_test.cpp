@@ -40,7 +40,8 @@ TEST(Merge, ReplacesAcrossKinds) {
 
 TEST(Merge, KeepsParametersOfTheSameTypeOnly) {
   const std::string base = "optimizer = { type = 'sgd', lr = 0.1, momentum = 0.9 }";
-  EXPECT_EQ(merged(base, "optimizer = { type = 'sgd', lr = 0.2 }"), "{ optimizer = { type = \"sgd\", lr = 0.2, momentum = 0.9 } }");
+  EXPECT_EQ(merged(base, "optimizer = { type = 'sgd', lr = 0.2 }"),
+            "{ optimizer = { type = \"sgd\", lr = 0.2, momentum = 0.9 } }");
   EXPECT_EQ(merged(base, "optimizer = { lr = 0.2 }"), "{ optimizer = { type = \"sgd\", lr = 0.2, momentum = 0.9 } }");
   EXPECT_EQ(merged(base, "optimizer = { type = 'adam', lr = 0.2 }"), "{ optimizer = { type = \"adam\", lr = 0.2 } }");
 }
@@ -66,12 +67,12 @@ TEST(Merge, ReportsAStageThatIsNotThere) {
 TEST(Merge, KeepsThePlaceOfEachValue) {
   Value result = kd::read_toml("a = { b = 1, c = 2 }", "base.toml");
   kd::Diagnostics diagnostics;
-  kd::merge(result, kd::read_toml("a = { c = 3,\n d = 4 }", "over.toml"), diagnostics);
+  kd::merge(result, kd::read_toml("[a]\nc = 3\n d = 4", "over.toml"), diagnostics);
   const Value& a = *result.find("a");
   EXPECT_EQ(place(a.find("b")->location), "base.toml:1:11");
-  EXPECT_EQ(place(a.find("c")->location), "over.toml:1:11");
-  EXPECT_EQ(place(a.find("d")->location), "over.toml:2:6");
-  EXPECT_EQ(place(a.as_table()[2].key_location), "over.toml:2:2");
+  EXPECT_EQ(place(a.find("c")->location), "over.toml:2:5");
+  EXPECT_EQ(place(a.find("d")->location), "over.toml:3:6");
+  EXPECT_EQ(place(a.as_table()[2].key_location), "over.toml:3:2");
 }
 
 std::string extends_error(const std::string& file) {
@@ -114,14 +115,16 @@ TEST(Extends, AllowsABaseOfTwoBases) {
   folder.write("root.toml", "a = 1");
   folder.write("one.toml", "extends = 'root.toml'\nb = 1");
   folder.write("two.toml", "extends = 'root.toml'\nc = 1");
-  EXPECT_EQ(kd::read_with_bases(folder.write("recipe.toml", "extends = ['one.toml', 'two.toml']")).to_toml(), "{ a = 1, b = 1, c = 1 }");
+  EXPECT_EQ(kd::read_with_bases(folder.write("recipe.toml", "extends = ['one.toml', 'two.toml']")).to_toml(),
+            "{ a = 1, b = 1, c = 1 }");
 }
 
 TEST(Extends, AddressesStagesOfTheBaseByName) {
   const TemporaryFolder folder;
   folder.write("base.toml", kStages);
-  EXPECT_EQ(kd::read_with_bases(folder.write("recipe.toml", "extends = 'base.toml'\n[stage.teacher]\nepochs = 9")).to_toml(),
-            "{ stage = [{ name = \"teacher\", epochs = 9 }, { name = \"student\", epochs = 2 }] }");
+  EXPECT_EQ(
+      kd::read_with_bases(folder.write("recipe.toml", "extends = 'base.toml'\n[stage.teacher]\nepochs = 9")).to_toml(),
+      "{ stage = [{ name = \"teacher\", epochs = 9 }, { name = \"student\", epochs = 2 }] }");
   const std::string wrong = folder.write("wrong.toml", "extends = 'base.toml'\n[stage.techer]\nepochs = 9");
   EXPECT_EQ(extends_error(wrong), wrong + ":2:8: error: there is no stage 'techer'\n    hint: did you mean 'teacher'?");
 }
@@ -130,7 +133,8 @@ TEST(Extends, RefusesACircle) {
   const TemporaryFolder folder;
   folder.write("one.toml", "extends = 'two.toml'");
   const std::string two = folder.write("two.toml", "a = 1\nextends = 'one.toml'");
-  EXPECT_EQ(extends_error(two), (folder.path / "one.toml").string() + ":1:11: error: 'two.toml' extends this recipe in turn");
+  EXPECT_EQ(extends_error(two),
+            (folder.path / "one.toml").string() + ":1:11: error: 'two.toml' extends this recipe in turn");
   const std::string self = folder.write("self.toml", "extends = './self.toml'");
   EXPECT_EQ(extends_error(self), self + ":1:11: error: './self.toml' extends this recipe in turn");
 }
@@ -145,9 +149,11 @@ TEST(Extends, NamesABaseThatIsMissing) {
 TEST(Extends, WantsAFileName) {
   const TemporaryFolder folder;
   const std::string number = folder.write("number.toml", "extends = 3");
-  EXPECT_EQ(extends_error(number), number + ":1:11: error: 'extends' is a file name or a list of them, and this is an integer");
+  EXPECT_EQ(extends_error(number),
+            number + ":1:11: error: 'extends' is a file name or a list of them, and this is an integer");
   const std::string table = folder.write("table.toml", "extends = [{ a = 1 }]");
-  EXPECT_EQ(extends_error(table), table + ":1:12: error: 'extends' is a file name or a list of them, and this is a table");
+  EXPECT_EQ(extends_error(table),
+            table + ":1:12: error: 'extends' is a file name or a list of them, and this is a table");
 }
 
 constexpr const char* kRecipe =
@@ -184,7 +190,9 @@ TEST(Override, SetsAValue) {
   EXPECT_EQ(overridden("seed=7", "", "seed"), "7");
 }
 
-TEST(Override, MakesTablesOnItsWay) { EXPECT_EQ(overridden("data.split.validation=5", "data", "split"), "{ validation = 5 }"); }
+TEST(Override, MakesTablesOnItsWay) {
+  EXPECT_EQ(overridden("data.split.validation=5", "data", "split"), "{ validation = 5 }");
+}
 
 TEST(Override, MergesATable) {
   EXPECT_EQ(overridden("train.optimizer={ lr = 0.5 }", "train", "optimizer"), "{ type = \"sgd\", lr = 0.5 }");
@@ -193,13 +201,18 @@ TEST(Override, MergesATable) {
 
 TEST(Override, AddressesStagesByName) {
   EXPECT_EQ(overridden("stage.teacher.epochs=9", "", "stage").substr(0, 37), "[{ name = \"teacher\", epochs = 9 }, { ");
-  EXPECT_EQ(overridden("stage={ teacher = { epochs = 9 } }", "", "stage").substr(0, 37), "[{ name = \"teacher\", epochs = 9 }, { ");
+  EXPECT_EQ(overridden("stage={ teacher = { epochs = 9 } }", "", "stage").substr(0, 37),
+            "[{ name = \"teacher\", epochs = 9 }, { ");
 }
 
 TEST(Override, AddressesListsByPosition) {
-  EXPECT_EQ(overridden("train.augment.1.padding=2", "train", "augment"), "[{ type = \"flip\" }, { type = \"crop\", padding = 2 }]");
-  EXPECT_EQ(overridden("train.augment.0={ type = 'none' }", "train", "augment"), "[{ type = \"none\" }, { type = \"crop\", padding = 4 }]");
-  EXPECT_NE(overridden("stage.student.scheme.losses.1.weight=3", "", "stage").find("[{ weight = 0.1 }, { weight = 3 }]"), std::string::npos);
+  EXPECT_EQ(overridden("train.augment.1.padding=2", "train", "augment"),
+            "[{ type = \"flip\" }, { type = \"crop\", padding = 2 }]");
+  EXPECT_EQ(overridden("train.augment.0={ type = 'none' }", "train", "augment"),
+            "[{ type = \"none\" }, { type = \"crop\", padding = 4 }]");
+  EXPECT_NE(
+      overridden("stage.student.scheme.losses.1.weight=3", "", "stage").find("[{ weight = 0.1 }, { weight = 3 }]"),
+      std::string::npos);
 }
 
 TEST(Override, SaysThatAKeyAndAValueAreWanted) {
@@ -218,9 +231,11 @@ TEST(Override, PointsAtTheStepThatIsWrong) {
   EXPECT_EQ(problem("train..epochs=5"), "override 'train..epochs=5':7: error: a key is missing here");
   EXPECT_EQ(problem(".train=5"), "override '.train=5':1: error: a key is missing here");
   EXPECT_EQ(problem("train.=5"), "override 'train.=5':7: error: a key is missing here");
-  EXPECT_EQ(problem("train.epochs.most=5"), "override 'train.epochs.most=5':14: error: there is no 'most' in an integer");
-  EXPECT_EQ(problem("stage.studnet.epochs=5"),
-            "override 'stage.studnet.epochs=5':7: error: there is no stage 'studnet'\n    hint: did you mean 'student'?");
+  EXPECT_EQ(problem("train.epochs.most=5"),
+            "override 'train.epochs.most=5':14: error: there is no 'most' in an integer");
+  EXPECT_EQ(
+      problem("stage.studnet.epochs=5"),
+      "override 'stage.studnet.epochs=5':7: error: there is no stage 'studnet'\n    hint: did you mean 'student'?");
   EXPECT_EQ(problem("stage={ x = {} }"),
             "override 'stage={ x = {} }':7: error: there is no stage 'x'\n    hint: stages: teacher, student");
 }
@@ -228,7 +243,8 @@ TEST(Override, PointsAtTheStepThatIsWrong) {
 TEST(Override, PointsAtAPositionThatIsNotThere) {
   for (const std::string step : {"2", "-1", "flip", "1x", "99999999999999999999"}) {
     const std::string text = "train.augment." + step + ".p=0.5";
-    EXPECT_EQ(problem(text), "override '" + text + "':15: error: '" + step + "' is no position in a list of 2\n    hint: positions count from 0");
+    EXPECT_EQ(problem(text), "override '" + text + "':15: error: '" + step +
+                                 "' is no position in a list of 2\n    hint: positions count from 0");
   }
 }
 

@@ -1,4 +1,5 @@
-// Tests of counter-based randomness. The vectors of "squares" were computed from the text of arXiv 2004.06278 in Python.
+// Tests of counter-based randomness. The vectors of "squares" were computed from the text of arXiv 2004.06278 in
+// Python.
 #include "kd/random.h"
 
 #include <gtest/gtest.h>
@@ -36,13 +37,20 @@ TEST(RandomBits, AreThoseOfSquares) {
       {0xc8e4fd154ce32f6c, 0, 0x800c823e},  // an even key is made odd
       {0xc8e4fd154ce32f6c, 2, 0xeee77e31},          {0xc8e4fd154ce32f6c, ~0ULL, 0xa3c3ef54},
   };
-  for (const auto& [key, counter, bits] : vectors) EXPECT_EQ(kd::random_bits({key}, counter), bits) << key << " " << counter;
+  for (const auto& [key, counter, bits] : vectors)
+    EXPECT_EQ(kd::random_bits({key}, counter), bits) << key << " " << counter;
 }
 
 TEST(RandomKey, DependsOnEveryPartAndTheirOrder) {
   const kd::RandomKey key{7};
-  std::set<std::uint64_t> keys = {key.bits, key.with(1).bits, key.with(2).bits, key.with(1).with(2).bits, key.with(2).with(1).bits,
-                                  key.with("crop").bits, key.with("flip").bits, kd::RandomKey{8}.with(1).bits};
+  std::set<std::uint64_t> keys = {key.bits,
+                                  key.with(1).bits,
+                                  key.with(2).bits,
+                                  key.with(1).with(2).bits,
+                                  key.with(2).with(1).bits,
+                                  key.with("crop").bits,
+                                  key.with("flip").bits,
+                                  kd::RandomKey{8}.with(1).bits};
   EXPECT_EQ(keys.size(), 8U);
   // Computed in Python; it must never change, or finished runs could not be reproduced.
   EXPECT_EQ(key.with(3).with("crop").bits, 0x675a2c7f1a1a5e03ULL);

@@ -16,7 +16,9 @@ namespace {
 
 using kd::Value;
 
-std::string place(const kd::Location& location) { return std::to_string(location.line) + ":" + std::to_string(location.column); }
+std::string place(const kd::Location& location) {
+  return std::to_string(location.line) + ":" + std::to_string(location.column);
+}
 
 std::string error_of(const std::string& document) {
   try {
@@ -31,8 +33,12 @@ TEST(Value, KnowsItsKind) {
   const struct {
     Value value;
     std::string kind;
-  } cases[] = {{Value(), "nothing"},          {Value(true), "a boolean"},        {Value(3), "an integer"},
-               {Value(3.5), "a number"},      {Value("text"), "a string"},       {Value(Value::List{}), "a list"},
+  } cases[] = {{Value(), "nothing"},
+               {Value(true), "a boolean"},
+               {Value(3), "an integer"},
+               {Value(3.5), "a number"},
+               {Value("text"), "a string"},
+               {Value(Value::List{}), "a list"},
                {Value(Value::Table{}), "a table"}};
   for (const auto& [value, kind] : cases) {
     EXPECT_EQ(value.kind_name(), kind);
@@ -96,7 +102,8 @@ TEST(Value, ReadsBackEveryCharacterOfAString) {
   std::string every_ascii;
   for (char c = 0; c < 127; ++c) every_ascii += c;
   every_ascii += '\x7f';
-  for (const std::string& text : {every_ascii, std::string("C:\\path\\\"x\"\r\n\tend"), std::string("ö λ 汉 🙂"), std::string()}) {
+  for (const std::string& text :
+       {every_ascii, std::string("C:\\path\\\"x\"\r\n\tend"), std::string("ö λ 汉 🙂"), std::string()}) {
     EXPECT_EQ(Value::parse(Value(text).to_toml()), Value(text)) << Value(text).to_toml();
     EXPECT_EQ(Value(text).to_toml().find('\n'), std::string::npos);
     Value table = Value(Value::Table{});
@@ -107,8 +114,8 @@ TEST(Value, ReadsBackEveryCharacterOfAString) {
 
 TEST(Value, ReadsBackNumbersToTheLastBit) {
   using Limits = std::numeric_limits<double>;
-  for (const double number : {0.1, 1.0 / 3, 1.0, -4.0, 1e-5, 1e22, 123456789012345680.0, 6.02214076e23, Limits::max(), Limits::min(),
-                              Limits::denorm_min(), Limits::epsilon(), -0.0}) {
+  for (const double number : {0.1, 1.0 / 3, 1.0, -4.0, 1e-5, 1e22, 123456789012345680.0, 6.02214076e23, Limits::max(),
+                              Limits::min(), Limits::denorm_min(), Limits::epsilon(), -0.0}) {
     const Value back = Value::parse(Value(number).to_toml());
     ASSERT_TRUE(back.is_number() && !back.is_int()) << Value(number).to_toml();
     EXPECT_EQ(back.as_number(), number) << Value(number).to_toml();
@@ -180,8 +187,10 @@ constexpr const char* kRecipe =
 
 TEST(TomlReader, KeepsTheOrderOfTheFile) {
   EXPECT_EQ(kd::read_toml(kRecipe, "recipe.toml").to_toml(),
-            "{ title = \"x\", train = { optimizer = { type = \"sgd\", lr = 0.1 }, milestones = [150, 180] }, data = { type = \"mnist\" }, "
-            "stage = [{ name = \"teacher\", model = { type = \"mlp\" } }, { name = \"student\", model = { type = \"mlp\", hidden = [1] } }] }");
+            "{ title = \"x\", train = { optimizer = { type = \"sgd\", lr = 0.1 }, milestones = [150, 180] }, data = { "
+            "type = \"mnist\" }, "
+            "stage = [{ name = \"teacher\", model = { type = \"mlp\" } }, { name = \"student\", model = { type = "
+            "\"mlp\", hidden = [1] } }] }");
 }
 
 TEST(TomlReader, KnowsWhereEachValueStands) {
@@ -213,7 +222,8 @@ TEST(TomlReader, KnowsWhereEachKeyStands) {
 TEST(TomlReader, SaysWhereAFileIsNoToml) {
   EXPECT_TRUE(error_of("a = 1\nb = = 2\n").starts_with("recipe.toml:2:5: error: ")) << error_of("a = 1\nb = = 2\n");
   EXPECT_TRUE(error_of("a = 1\na = 2\n").starts_with("recipe.toml:2:")) << error_of("a = 1\na = 2\n");
-  EXPECT_EQ(error_of("a = 1\nday = 1979-05-27\n"), "recipe.toml:2:7: error: dates and times have no meaning in a recipe");
+  EXPECT_EQ(error_of("a = 1\nday = 1979-05-27\n"),
+            "recipe.toml:2:7: error: dates and times have no meaning in a recipe");
 }
 
 TEST(TomlReader, NamesAFileThatCannotBeRead) {
@@ -232,7 +242,8 @@ TEST(Location, SaysWhereAValueWasWritten) {
   EXPECT_EQ(kd::Location().to_string(), "");
   EXPECT_EQ((kd::Location{source, 3, 4}).to_string(), "a.toml:3:4");
   EXPECT_EQ((kd::Location{source, 0, 0}).to_string(), "a.toml");
-  EXPECT_EQ((kd::Location{std::make_shared<const std::string>("override 'a=1'"), 1, 3}).to_string(), "override 'a=1':3");
+  EXPECT_EQ((kd::Location{std::make_shared<const std::string>("override 'a=1'"), 1, 3}).to_string(),
+            "override 'a=1':3");
 }
 
 }  // namespace

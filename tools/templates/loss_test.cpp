@@ -1,6 +1,7 @@
 // Tests of the loss "KD_NAME_HERE".
 #include "kd/loss.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 

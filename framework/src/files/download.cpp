@@ -55,8 +55,9 @@ long transfer_once(CURL* curl, const std::string& url, const std::filesystem::pa
     std::filesystem::remove(part);
     return transfer_once(curl, url, part, progress);
   }
-  throw Error(fmt::format("cannot download {}: {}\n    hint: what has come is kept in {}; the same command goes on from there", url,
-                          curl_easy_strerror(code), part.string()));
+  const std::string cause = status >= 400 ? fmt::format("the server answers {}", status) : curl_easy_strerror(code);
+  throw Error(fmt::format("cannot download {}: {}\n    hint: what has come is kept in {}; the same command goes on from there", url, cause,
+                          part.string()));
 }
 
 }  // namespace

@@ -108,16 +108,17 @@ void load_library(const std::filesystem::path& file) {
                             "this kdrun",
                             stamp, own_stamp()));
   }
-  // The handle is leaked, so that nothing is ever unloaded: a live gradient function made in a plugin crashes the process after dlclose.
-  auto* library = new boost::dll::shared_library;
+  // The handles are leaked, so that nothing is ever unloaded: a live gradient function made in a plugin crashes the process after dlclose.
+  static auto* const kept = new std::vector<boost::dll::shared_library>;
+  boost::dll::shared_library& library = kept->emplace_back();
   std::error_code error;
-  library->load(file, error, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+  library.load(file, error, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
   if (error) {
     const char* detail = dlerror();
     throw Error(fmt::format("it cannot be loaded: {}", detail != nullptr ? detail : error.message()));
   }
-  if (!library->has("kdrun_plugin")) throw Error("it has no entry point 'kdrun_plugin' (build it with kd_add_plugin)");
-  const PluginInfo* info = library->get<const PluginInfo*()>("kdrun_plugin")();
+  if (!library.has("kdrun_plugin")) throw Error("it has no entry point 'kdrun_plugin' (build it with kd_add_plugin)");
+  const PluginInfo* info = library.get<const PluginInfo*()>("kdrun_plugin")();
   if (info == nullptr || info->struct_size != sizeof(PluginInfo)) throw Error("its entry point answers something else than a plugin does");
   registry().add(info->entries, file);
 }

@@ -166,7 +166,9 @@ class Planner {
     std::vector<std::string> known = names_of(own);
     known.insert(known.end(), {"extends", "train", "stage", "profile", "sweep"});
     report_unknown(recipe, "recipe", known, diagnostics_);
-    const Value top = resolve_table(own, select(recipe, own), "recipe", catalog_, diagnostics_);
+    Diagnostics found;
+    const Value top = resolve_table(own, select(recipe, own), "recipe", catalog_, found);
+    report_once(found);
     check_train_table(recipe);
 
     ExperimentPlan result;
@@ -253,7 +255,7 @@ class Planner {
     plan.resolved.set("data", data);
     plan.resolved.set("teachers", teachers);
     for (const Member& member : settings.as_table()) plan.resolved.set(member.key, member.value, member.key_location);
-    if (!found.ok()) return plan;
+    if (!found.ok() || data.is_null()) return plan;
 
     const StageKeys parsed = read_parameters<StageKeys>(keys);
     plan.scheme = parsed.scheme;

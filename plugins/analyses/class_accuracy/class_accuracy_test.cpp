@@ -83,7 +83,7 @@ TEST(ClassAccuracy, LooksAtSomeClassesAndTheirMean) {
             "class,name,samples,teacher/net,student/net\n"
             "3,\"the \"\"fox\"\"\",2,100.0000,50.0000\n"
             "0,cat,3,100.0000,33.3333\n");
-  EXPECT_NE(context.printed.find("\n   mean                      100.00        41.67\n"), std::string::npos)
+  EXPECT_NE(context.printed.find("\n   mean                           100.00        41.67\n"), std::string::npos)
       << context.printed;
 }
 

@@ -62,7 +62,7 @@ TEST(Supervised, GivesItsLossesWhatTheyNeed) {
   EXPECT_EQ(stage.required[0].first, &stage.network);
   EXPECT_EQ(stage.required[0].second.student_taps, kd::TapRequest({"stage1"}));
   stage.step(7);
-  const fakes::Recorder::Seen& seen = fakes::Recorder::seen;
+  const fakes::Seen& seen = fakes::Recorder::seen;
   EXPECT_TRUE(seen.student_tap.is_same(seen.student_logits));
   EXPECT_TRUE(seen.student_logits.equal(stage.network.classifier.logits(stage.batch.images)));
   EXPECT_TRUE(seen.labels.is_same(stage.batch.targets.labels));

@@ -10,7 +10,7 @@ constexpr double kTemperature = 4;
 
 /// T² · mean over the batch of Σ q ln(q/p), from the definition.
 double soft_loss(const at::Tensor& student, const at::Tensor& teacher) {
-  const fakes::Rows p = fakes::softmax(student, kTemperature), q = fakes::softmax(teacher, kTemperature);
+  const fakes::Rows p = fakes::probabilities(student, kTemperature), q = fakes::probabilities(teacher, kTemperature);
   double sum = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
     for (std::size_t c = 0; c < p[i].size(); ++c) sum += q[i][c] * std::log(q[i][c] / p[i][c]);
@@ -35,8 +35,8 @@ TEST(VanillaKd, LearnsFromLabelsAndTeacherByDefault) {
 at::Tensor expected_gradient(const fakes::Stage& stage) {
   const at::Tensor images = stage.batch.images.flatten(1).to(at::kDouble) / 255;
   const at::Tensor student = stage.network.classifier.logits(stage.batch.images);
-  const fakes::Rows p = fakes::softmax(student, 1), soft = fakes::softmax(student, kTemperature);
-  const fakes::Rows q = fakes::softmax(stage.teacher.classifier.logits(stage.batch.images), kTemperature);
+  const fakes::Rows p = fakes::probabilities(student, 1), soft = fakes::probabilities(student, kTemperature);
+  const fakes::Rows q = fakes::probabilities(stage.teacher.classifier.logits(stage.batch.images), kTemperature);
   at::Tensor by_logits = student.detach().to(at::kCPU, at::kDouble).clone();
   for (std::size_t i = 0; i < p.size(); ++i) {
     for (std::size_t c = 0; c < p[i].size(); ++c) {
@@ -116,7 +116,7 @@ TEST(VanillaKd, GivesItsLossesWhatTheyNeed) {
   EXPECT_EQ(stage.required[0].second.student_taps, kd::TapRequest({"stage1"}));
   EXPECT_EQ(stage.required[0].second.teacher_taps, kd::TapRequest({"stage2"}));
   stage.step(7);
-  const fakes::Recorder::Seen& seen = fakes::Recorder::seen;
+  const fakes::Seen& seen = fakes::Recorder::seen;
   EXPECT_TRUE(seen.student_tap.is_same(seen.student_logits));
   EXPECT_TRUE(seen.student_logits.equal(stage.network.classifier.logits(stage.batch.images)));
   EXPECT_TRUE(seen.teacher_tap.is_same(seen.teacher_logits));
