@@ -64,6 +64,21 @@ class KD_API Updater {
   virtual ScheduleTime time() const = 0;
 };
 
+/// The losses of one network, set up in its stage: what most schemes do with each of their networks.
+class KD_API Objective {
+ public:
+  Objective(const std::vector<ComponentSpec>& losses, StageContext& context, Network& network);
+
+  const LossNeeds& needs() const { return needs_; }
+  /// The network's forward pass on the batch and one update; `teacher` is null where there is none.
+  void step(const Batch& batch, const Outputs* teacher, Updater& updater) const;
+
+ private:
+  Network& network_;
+  LossList losses_;
+  LossNeeds needs_;
+};
+
 class KD_API Scheme {
  public:
   static constexpr const char* kKind = "scheme";

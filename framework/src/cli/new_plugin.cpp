@@ -13,12 +13,13 @@
 namespace kd::cli {
 namespace {
 
-/// The folder of the templates: of the source tree, or of an installed kdrun.
+/// The folder of the templates: of the source tree, or of the installed kdrun that this program belongs to.
 std::filesystem::path template_folder() {
-  for (const char* candidate : {KD_TEMPLATES_SOURCE, KD_TEMPLATES_INSTALLED}) {
+  const std::filesystem::path installed = std::filesystem::read_symlink("/proc/self/exe").parent_path() / KD_TEMPLATES_INSTALLED;
+  for (const std::filesystem::path& candidate : {std::filesystem::path(KD_TEMPLATES_SOURCE), installed}) {
     if (std::filesystem::is_directory(candidate)) return candidate;
   }
-  throw Error("the plugin templates are not there: neither " KD_TEMPLATES_SOURCE " nor " KD_TEMPLATES_INSTALLED);
+  throw Error("the plugin templates are not there: neither in " KD_TEMPLATES_SOURCE " nor in " + installed.string());
 }
 
 std::string replace_all(std::string text, const std::map<std::string, std::string>& names) {

@@ -18,9 +18,9 @@ namespace {
 /// A table of cached logits may take this much memory.
 constexpr std::int64_t kMostCacheBytes = std::int64_t{2} << 30;
 
-/// Below this many multiply-adds a step, a second thread costs more in waiting than it computes (measured on a 784-196-10
-/// network: 50 000 images/s on one thread and 36 000 on two at batch 32).
-constexpr std::int64_t kWorthThreads = 12'000'000;
+/// Below this many multiply-adds a step, a second thread costs more in waiting than it computes: a 784-196-10 network at batch 32
+/// trains faster on one thread, and two threads are many times slower as soon as another process wants a core.
+constexpr std::int64_t kWorthThreads = 100'000'000;
 
 /// The model's plan of a teacher, wherever its weights come from, with the file of the weights.
 struct TeacherSource {

@@ -1,8 +1,9 @@
-// kd::LossList: the weighted losses of a scheme.
+// kd::LossList and kd::Objective: the weighted losses of a scheme.
 #include <map>
 #include <utility>
 
 #include "kd/loss.h"
+#include "kd/scheme.h"
 
 namespace kd {
 
@@ -69,6 +70,21 @@ std::vector<std::shared_ptr<torch::nn::Module>> LossList::modules() const {
     if (auto module = item.loss->module()) modules.push_back(std::move(module));
   }
   return modules;
+}
+
+Objective::Objective(const std::vector<ComponentSpec>& losses, StageContext& context, Network& network)
+    : network_(network), losses_(losses, context.loss_context()), needs_(losses_.needs()) {
+  context.require(needs_, network_);
+  for (const auto& module : losses_.modules()) context.train_with(network_, module);
+}
+
+void Objective::step(const Batch& batch, const Outputs* teacher, Updater& updater) const {
+  const Outputs outputs = network_.forward(batch.images, needs_.student_taps);
+  updater.update(network_, losses_({.student = outputs,
+                                    .teacher = teacher,
+                                    .targets = batch.targets,
+                                    .index = batch.index,
+                                    .time = updater.time()}));
 }
 
 }  // namespace kd

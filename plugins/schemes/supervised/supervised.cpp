@@ -1,4 +1,6 @@
 // One network learns from labels alone.
+#include <optional>
+
 #include "kd/plugin.h"
 #include "kd/scheme.h"
 
@@ -18,27 +20,13 @@ class Supervised final : public kd::Scheme {
 
   explicit Supervised(const Params& params) : params_(params) {}
 
-  void setup(kd::StageContext& context) override {
-    network_ = context.networks().front();
-    losses_ = std::make_unique<kd::LossList>(params_.losses, context.loss_context());
-    needs_ = losses_->needs();
-    context.require(needs_, *network_);
-    for (const auto& module : losses_->modules()) context.train_with(*network_, module);
-  }
+  void setup(kd::StageContext& context) override { objective_.emplace(params_.losses, context, *context.networks().front()); }
 
-  void step(const kd::Batch& batch, kd::Updater& updater) override {
-    const kd::Outputs outputs = network_->forward(batch.images, needs_.student_taps);
-    updater.update(*network_, (*losses_)({.student = outputs,
-                                          .targets = batch.targets,
-                                          .index = batch.index,
-                                          .time = updater.time()}));
-  }
+  void step(const kd::Batch& batch, kd::Updater& updater) override { objective_->step(batch, nullptr, updater); }
 
  private:
   const Params params_;
-  kd::Network* network_ = nullptr;
-  std::unique_ptr<kd::LossList> losses_;
-  kd::LossNeeds needs_;
+  std::optional<kd::Objective> objective_;
 };
 
 }  // namespace

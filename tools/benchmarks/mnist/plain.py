@@ -1,0 +1,57 @@
+"""MNIST distillation as most scripts write it: a DataLoader over PIL images, torch.optim, .item() in every step."""
+
+import time
+
+import torch
+from networks import LEARNING_RATE, distillation_loss, make_networks, parse_arguments, read_split, report
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+
+class Mnist(Dataset):
+    def __init__(self, root, prefix):
+        self.images, self.labels = read_split(root, prefix)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        image = Image.fromarray(self.images[index])
+        return to_tensor(image), int(self.labels[index])
+
+
+def to_tensor(image):
+    """What torchvision.transforms.ToTensor does to a grey image."""
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(1, image.size[1], image.size[0]).to(torch.float32).div(255)
+
+
+def main():
+    arguments = parse_arguments()
+    teacher, student = make_networks(arguments.teacher)
+    train = DataLoader(Mnist(arguments.data, "train"), batch_size=arguments.batch, shuffle=True)
+    test = DataLoader(Mnist(arguments.data, "t10k"), batch_size=1000)
+    optimizer = torch.optim.SGD(student.parameters(), lr=LEARNING_RATE)
+    training_seconds = 0
+    for _ in range(arguments.epochs):
+        begin = time.time()
+        student.train()
+        running_loss, hits = 0.0, 0
+        for images, labels in train:
+            with torch.no_grad():
+                teacher_logits = teacher(images)
+            logits = student(images)
+            loss = distillation_loss(logits, teacher_logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            running_loss += loss.item() * len(labels)
+            hits += (logits.argmax(1) == labels).sum().item()
+        training_seconds += time.time() - begin
+        student.eval()
+        with torch.no_grad():
+            right = sum((student(images).argmax(1) == labels).sum().item() for images, labels in test)
+    report(right / len(test.dataset), arguments.epochs * len(train.dataset) / training_seconds)
+
+
+main()
