@@ -304,10 +304,11 @@ void TrainedNetwork::restore(const TensorMap& result, const TensorMap& training)
   }
 }
 
-FrozenNetwork::FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, double weight)
-    : name_(std::move(name)), model_(std::move(model)), placement_(placement), weight_(weight) {
+FrozenNetwork::FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, const TeacherPlan& plan,
+                             RandomKey key)
+    : name_(std::move(name)), model_(std::move(model)), placement_(placement), plan_(plan), key_(key) {
   const auto module = model_->module();
-  module->eval();
+  module->train(plan_.training_mode);
   for (auto& parameter : module->parameters()) parameter.set_requires_grad(false);
   cast_frozen(*module, placement_.precision);
 }
@@ -323,7 +324,7 @@ Outputs FrozenNetwork::forward(const at::Tensor& images, const TapRequest& taps)
   const torch::NoGradGuard no_grad;
   Outputs outputs{{}, Taps(taps)};
   outputs.logits =
-      model_->forward(in_memory_order(images.to(placement_.precision), placement_), {taps.empty() ? nullptr : &outputs.taps, {}});
+      model_->forward(in_memory_order(images.to(placement_.precision), placement_), {taps.empty() ? nullptr : &outputs.taps, pass_key_});
   if (outputs.logits.scalar_type() != at::kFloat) outputs.logits = outputs.logits.to(at::kFloat);
   return outputs;
 }

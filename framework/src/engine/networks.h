@@ -100,16 +100,21 @@ class KD_API TrainedNetwork final : public Network {
 /// A network that only answers.
 class KD_API FrozenNetwork final : public Teacher {
  public:
-  FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, double weight);
+  /// `key` is for the dropout of a teacher in training mode.
+  FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, const TeacherPlan& plan, RandomKey key);
   ~FrozenNetwork() override;
 
   const std::string& name() const override { return name_; }
-  double weight() const override { return weight_; }
+  double weight() const override { return plan_.weight; }
   Outputs outputs(const Batch& batch, const TapRequest& taps) override;
   Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
 
   /// Computes the logits of every training sample once; outputs() then only looks them up. Exact where a sample has one view.
   void cache_logits(const ImageSet& train, const AugmentationChain& augmentations, std::int64_t batch_size);
+
+  /// Tells the network which step it answers in: a new dropout mask for each, in training mode.
+  void begin_step(std::int64_t step) { pass_key_ = key_.with(static_cast<std::uint64_t>(step)); }
+  bool in_training_mode() const { return plan_.training_mode; }
 
   Model& model() { return *model_; }
 
@@ -117,7 +122,8 @@ class KD_API FrozenNetwork final : public Teacher {
   std::string name_;
   std::unique_ptr<Model> model_;
   Placement placement_;
-  double weight_;
+  TeacherPlan plan_;
+  RandomKey key_, pass_key_;
   at::Tensor cached_logits_;
 };
 

@@ -83,6 +83,7 @@ void StageLoop::run_step(const at::Tensor& order) {
   Batch batch = cut_batch(parts_.training_data().train, order.narrow(0, begin, count));
   parts_.augmentations().apply_in_training(batch, parts_.key().with(static_cast<std::uint64_t>(epoch_)));
   targets_ = &batch.targets;
+  parts_.begin_step(step_);
   parts_.scheme().step(batch, *this);
   targets_ = nullptr;
   ++step_;

@@ -106,7 +106,7 @@ void StageParts::make_teachers(bool with_weights) {
     const std::string name = teacher.stage.empty() ? std::filesystem::path(teacher.file).stem().string() : teacher.stage;
     auto model = place_model(source.model, data_.info, key_.with("teacher"), placement_);
     if (with_weights || !teacher.file.empty()) load_state_dict(*model, read_safetensors(source.file), source.file.string());
-    frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher.weight));
+    frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher, key_.with("teacher").with(frozen_.size())));
     teachers_.push_back(frozen_.back().get());
   }
 }
@@ -136,9 +136,14 @@ void StageParts::check() {
   }
 }
 
+void StageParts::begin_step(std::int64_t step) {
+  for (const auto& teacher : frozen_) teacher->begin_step(step);
+}
+
 bool StageParts::should_cache() const {
+  const bool repeatable = std::none_of(frozen_.begin(), frozen_.end(), [](const auto& teacher) { return teacher->in_training_mode(); });
   const std::int64_t bytes = samples() * data_.info.classes() * 4 * static_cast<std::int64_t>(frozen_.size());
-  return plan_.train.teacher_cache == Switch::kAuto && augmentations_.views() == 1 && bytes <= kMostCacheBytes;
+  return plan_.train.teacher_cache == Switch::kAuto && repeatable && augmentations_.views() == 1 && bytes <= kMostCacheBytes;
 }
 
 void StageParts::choose_threads() const {

@@ -28,6 +28,7 @@ class StageParts final : public StageContext {
   const AugmentationChain& augmentations() const { return augmentations_; }
   std::vector<std::unique_ptr<TrainedNetwork>>& trained() { return trained_; }
   Scheme& scheme() { return *scheme_; }
+  void begin_step(std::int64_t step);
   RandomKey key() const { return key_; }
   /// "fp32", "bf16" or "fp16".
   std::string precision_name() const;

@@ -34,7 +34,7 @@ std::string teacher_identity(const TeacherPlan& teacher, const RunContext& conte
   } else {
     fingerprint = context.finished.at(teacher.stage).fingerprint;
   }
-  return fmt::format("{} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight);
+  return fmt::format("{} {} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight, teacher.training_mode);
 }
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {

@@ -79,6 +79,8 @@ void TeacherPlan::schema(Schema<TeacherPlan>& s) {
   s.field("network", &T::network, "which network of the stage; its only one where left out").def("");
   s.field("checkpoint", &T::checkpoint, "last or best").def("last");
   s.field("weight", &T::weight, "share among several teachers").def(1.0).at_least(0);
+  s.field("training_mode", &T::training_mode, "answers with dropout and batch statistics as in training, as some published code does unawares")
+      .def(false);
 }
 
 namespace {

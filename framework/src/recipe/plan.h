@@ -63,6 +63,7 @@ struct KD_API TeacherPlan {
   std::string checkpoint = "last";
   ComponentSpec model;  ///< for a file
   double weight = 1;
+  bool training_mode = false;
   Location location;
 
   static void schema(Schema<TeacherPlan>& s);

@@ -3,6 +3,8 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spdlog/logger.h>
+#include <spdlog/sinks/basic_file_sink.h>
 #include <sys/utsname.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -68,7 +70,9 @@ RunFolder::RunFolder(const std::filesystem::path& runs, const std::string& recip
   write_file(path_ / "resolved.toml", resolved);
   metrics_ = std::make_unique<JsonLinesSink>(path_ / "metrics.jsonl");
   tensorboard_ = std::make_unique<TensorBoardSink>(path_ / "tb");
-  log_.open(path_ / "log.txt", std::ios::app);
+  log_ = std::make_shared<spdlog::logger>("run", std::make_shared<spdlog::sinks::basic_file_sink_mt>((path_ / "log.txt").string()));
+  log_->set_pattern("%Y-%m-%d %H:%M:%S %v");
+  log_->flush_on(spdlog::level::info);
   set_status("running", "", "[]");
 }
 
@@ -76,7 +80,7 @@ RunFolder::~RunFolder() = default;
 
 std::vector<Sink*> RunFolder::sinks() { return {metrics_.get(), tensorboard_.get()}; }
 
-void RunFolder::log(const std::string& line) { log_ << now("{:%Y-%m-%d %H:%M:%S} ") << line << std::endl; }
+void RunFolder::log(const std::string& line) { log_->info(line); }
 
 void RunFolder::link_stage(const std::string& name, const std::filesystem::path& folder) {
   replace_link(path_ / "stages" / name, std::filesystem::relative(folder, path_ / "stages"));

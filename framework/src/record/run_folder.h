@@ -9,6 +9,10 @@
 #include "kd/api.h"
 #include "record/records.h"
 
+namespace spdlog {
+class logger;
+}
+
 namespace kd {
 
 /// What run.json says of the run besides its results.
@@ -41,7 +45,7 @@ class KD_API RunFolder {
   std::string started_;
   std::unique_ptr<JsonLinesSink> metrics_;
   std::unique_ptr<TensorBoardSink> tensorboard_;
-  std::ofstream log_;
+  std::shared_ptr<spdlog::logger> log_;
 };
 
 }  // namespace kd
