@@ -72,7 +72,8 @@ TEST(SelectSamples, ClassesAreRenumberedInTheGivenOrder) {
 TEST(SelectSamples, PerClassFractionAndImbalanceCount) {
   kd::DataSelection few;
   few.per_class = 7;
-  for (const auto& [label, count] : count_labels(kd::select_samples(some_labels(), 10, few, 0, "r"))) EXPECT_EQ(count, 7) << label;
+  for (const auto& [label, count] : count_labels(kd::select_samples(some_labels(), 10, few, 0, "r")))
+    EXPECT_EQ(count, 7) << label;
   kd::DataSelection half;
   half.fraction = 0.5;
   EXPECT_EQ(kd::select_samples(some_labels(), 10, half, 0, "r").train.size(), 500U);
@@ -89,7 +90,8 @@ TEST(SelectSamples, LabelNoiseReplacesByOtherClassesAtItsRate) {
   noisy.label_noise = 0.3;
   const auto samples = kd::select_samples(some_labels(), 10, noisy, 0, "r");
   int changed = 0;
-  for (std::size_t i = 0; i < samples.labels.size(); ++i) changed += samples.labels[i] != static_cast<std::int64_t>(i % 10) ? 1 : 0;
+  for (std::size_t i = 0; i < samples.labels.size(); ++i)
+    changed += samples.labels[i] != static_cast<std::int64_t>(i % 10) ? 1 : 0;
   EXPECT_NEAR(changed, 300, 60);  // four standard deviations of a fixed draw
   EXPECT_EQ(samples.labels, kd::select_samples(some_labels(), 10, noisy, 0, "r").labels);
 }
@@ -124,7 +126,8 @@ TEST(EpochOrder, IsAPermutationOfItsKeyAlone) {
 
 TEST(EpochOrder, EveryPlaceIsReachedAboutEvenly) {
   at::Tensor sum = at::zeros({20}, at::kLong);
-  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch) sum += kd::epoch_order(20, kd::RandomKey{}.with(epoch), at::kCPU);
+  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch)
+    sum += kd::epoch_order(20, kd::RandomKey{}.with(epoch), at::kCPU);
   const at::Tensor mean = sum.to(at::kDouble) / 4000;
   // The mean position of a uniform permutation of 20 is 9.5 with standard error 0.09.
   EXPECT_LT((mean - 9.5).abs().max().item<double>(), 0.4);
@@ -145,7 +148,8 @@ kd::AugmentationChain make_chain(const std::string& toml, const kd::DataInfo& in
 TEST(AugmentationChain, SameSampleSameViewWhateverTheBatch) {
   kd::load_plugins();
   const kd::DataInfo info{3, 16, 16, {"a", "b"}, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2}};
-  const auto chain = make_chain("[{ type = 'random_crop', padding = 2 }, { type = 'horizontal_flip' }, { type = 'normalize' }]", info);
+  const auto chain =
+      make_chain("[{ type = 'random_crop', padding = 2 }, { type = 'horizontal_flip' }, { type = 'normalize' }]", info);
   EXPECT_EQ(chain.views(), 25 * 2);
   for (const at::Device device : kd::testing::devices()) {
     const kd::Batch all = kd::testing::byte_batch(32, 3, 16, 16, 2);

@@ -63,7 +63,9 @@ class EngineTest : public ::testing::TestWithParam<std::string> {
  protected:
   static void SetUpTestSuite() { kd::load_plugins(); }
 
-  EngineTest() : folder_(fs::temp_directory_path() / ("kdrun_engine_test_" + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  EngineTest() : folder_(fs::temp_directory_path() / ("kdrun_engine_test_" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+  }
   ~EngineTest() override { fs::remove_all(folder_); }
 
   kd::ExperimentPlan plan(const std::vector<std::string>& overrides = {}, const std::string& text = kRecipe) {
@@ -73,14 +75,18 @@ class EngineTest : public ::testing::TestWithParam<std::string> {
     return kd::read_recipe((folder_ / "recipe.toml").string(), {.profile = "", .overrides = overrides}, kd::registry());
   }
 
-  kd::RunResult run(const std::vector<std::string>& overrides = {}, const std::string& runs = "runs", std::int64_t max_steps = 0,
-                    bool fresh = false) {
+  kd::RunResult run(const std::vector<std::string>& overrides = {}, const std::string& runs = "runs",
+                    std::int64_t max_steps = 0, bool fresh = false) {
     Silence silence;
-    return kd::run_experiment(plan(overrides), {.data_root = "", .runs_folder = folder_ / runs, .fresh = fresh, .max_steps = max_steps, .arguments = {}},
-                              silence);
+    return kd::run_experiment(
+        plan(overrides),
+        {.data_root = "", .runs_folder = folder_ / runs, .fresh = fresh, .max_steps = max_steps, .arguments = {}},
+        silence);
   }
 
-  static kd::TensorMap weights(const kd::StageResult& stage) { return kd::read_safetensors(stage.folder / "ckpt/last/model.safetensors"); }
+  static kd::TensorMap weights(const kd::StageResult& stage) {
+    return kd::read_safetensors(stage.folder / "ckpt/last/model.safetensors");
+  }
 
   static double largest_difference(const kd::TensorMap& a, const kd::TensorMap& b) {
     double largest = 0;
@@ -97,7 +103,8 @@ std::vector<std::string> device_names() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, EngineTest, ::testing::ValuesIn(device_names()), [](const auto& item) { return item.param; });
+INSTANTIATE_TEST_SUITE_P(Devices, EngineTest, ::testing::ValuesIn(device_names()),
+                         [](const auto& item) { return item.param; });
 
 TEST_P(EngineTest, TheSameRecipeGivesTheSameBits) {
   const auto first = run({}, "a");
@@ -141,29 +148,34 @@ TEST_P(EngineTest, TheTeacherCacheDoesNotChangeTheResult) {
 }
 
 TEST_P(EngineTest, OneStageEqualsAHandWrittenLoop) {
-  const auto result = run({"train.precision=\"fp32\"", "stage.teacher.optimizer.weight_decay=0.01", "stage.teacher.optimizer.nesterov=true"});
+  const auto result = run({"train.precision=\"fp32\"", "stage.teacher.optimizer.weight_decay=0.01",
+                           "stage.teacher.optimizer.nesterov=true"});
   const kd::ExperimentPlan same = plan();
   const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
   const auto data = kd::load_training_data(same.stages[0].data, "", 0, device);
   const kd::RandomKey key = kd::RandomKey{0}.with("teacher");
-  const auto model = kd::place_model(same.stages[0].networks[0].model, data.info, key.with("model"), {device, at::kFloat, false});
+  const auto model =
+      kd::place_model(same.stages[0].networks[0].model, data.info, key.with("model"), {device, at::kFloat, false});
   const auto module = model->module();
-  torch::optim::SGD optimizer(module->parameters(), torch::optim::SGDOptions(0.05).momentum(0.9).nesterov(true).weight_decay(0.01));
+  torch::optim::SGD optimizer(module->parameters(),
+                              torch::optim::SGDOptions(0.05).momentum(0.9).nesterov(true).weight_decay(0.01));
   for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
     const at::Tensor order = kd::epoch_order(256, key.with(epoch), device);
     for (std::int64_t begin = 0; begin < 256; begin += 64) {
       const at::Tensor index = order.narrow(0, begin, 64);
       const at::Tensor images = data.train.images.index_select(0, index).to(at::kFloat) / 255;
       optimizer.zero_grad();
-      torch::nn::functional::cross_entropy(model->forward(images, {}), data.train.labels.index_select(0, index)).backward();
+      torch::nn::functional::cross_entropy(model->forward(images, {}), data.train.labels.index_select(0, index))
+          .backward();
       optimizer.step();
     }
   }
-  EXPECT_LT(largest_difference(weights(result.stages[0]), [&] {
-              kd::TensorMap state;
-              for (const auto& [name, tensor] : kd::state_dict(*model)) state[name] = tensor.cpu();
-              return state;
-            }()),
+  EXPECT_LT(largest_difference(weights(result.stages[0]),
+                               [&] {
+                                 kd::TensorMap state;
+                                 for (const auto& [name, tensor] : kd::state_dict(*model)) state[name] = tensor.cpu();
+                                 return state;
+                               }()),
             1e-5);
 }
 
@@ -176,10 +188,12 @@ TEST_P(EngineTest, AccumulationEqualsALargerBatch) {
 TEST_P(EngineTest, ClippingBoundsTheStep) {
   const std::vector<std::string> common = {"train.optimizer={type=\"sgd\", lr=1e-30, momentum=0.0}"};
   const auto start = run(common, "a", 1);
-  const auto moved = run({"train.optimizer={type=\"sgd\", lr=1.0, momentum=0.0}", "train.max_gradient_norm=0.01"}, "b", 1);
+  const auto moved =
+      run({"train.optimizer={type=\"sgd\", lr=1.0, momentum=0.0}", "train.max_gradient_norm=0.01"}, "b", 1);
   double square = 0;
   const kd::TensorMap before = weights(start.stages[0]);
-  for (const auto& [name, tensor] : weights(moved.stages[0])) square += (tensor - before.at(name)).square().sum().item<double>();
+  for (const auto& [name, tensor] : weights(moved.stages[0]))
+    square += (tensor - before.at(name)).square().sum().item<double>();
   EXPECT_NEAR(std::sqrt(square), 0.01, 1e-4);
 }
 
@@ -199,7 +213,8 @@ TEST_P(EngineTest, ALossThatIsNotFiniteEndsTheRunWithItsOwnCode) {
     FAIL() << "the run went on";
   } catch (const kd::Error& error) {
     EXPECT_EQ(error.code(), kd::ExitCode::kNotFinite);
-    EXPECT_NE(std::string(error.what()).find("stage 'teacher', network 'model', epoch"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("stage 'teacher', network 'model', epoch"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -253,8 +268,9 @@ TEST_P(EngineTest, AScheduleDrivesTheLearningRate) {
 
 TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
   const auto result = run();
-  const auto again = kd::evaluate_stage(result.stages[1].folder, "last", "", {.data_root = "", .runs_folder = "", .arguments = {}},
-                                        at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
+  const auto again =
+      kd::evaluate_stage(result.stages[1].folder, "last", "", {.data_root = "", .runs_folder = "", .arguments = {}},
+                         at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
   EXPECT_EQ(again.networks[0].test.top1, result.stages[1].networks[0].test.top1);
   EXPECT_NEAR(again.networks[0].test.nll, result.stages[1].networks[0].test.nll, 1e-6);
 }
@@ -262,23 +278,33 @@ TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
 TEST_P(EngineTest, ATeacherCanComeFromAFileOrAnotherRun) {
   const auto first = run({}, "a");
   const std::string file = (first.stages[0].folder / "ckpt/last/model.safetensors").string();
-  const auto from_file = run({"stage.student.teachers=[{file=\"" + file + "\", model={type=\"mlp\", hidden=[32]}}]"}, "b");
+  const auto from_file =
+      run({"stage.student.teachers=[{file=\"" + file + "\", model={type=\"mlp\", hidden=[32]}}]"}, "b");
   EXPECT_EQ(largest_difference(weights(first.stages[1]), weights(from_file.stages[1])), 0.0);
-  const auto from_run = run({"stage.student.teachers=[{run=\"" + first.folder.string() + "\", stage=\"teacher\"}]"}, "c");
+  const auto from_run =
+      run({"stage.student.teachers=[{run=\"" + first.folder.string() + "\", stage=\"teacher\"}]"}, "c");
   EXPECT_EQ(largest_difference(weights(first.stages[1]), weights(from_run.stages[1])), 0.0);
   try {
     run({"stage.student.teachers=[{file=\"" + file + "\", model={type=\"mlp\", hidden=[16]}}]"}, "d");
     FAIL();
   } catch (const kd::FileError& error) {
-    EXPECT_NE(std::string(error.what()).find("wrong shape: fc1.weight is [32, 784] and should be [16, 784]"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("wrong shape: fc1.weight is [32, 784] and should be [16, 784]"),
+              std::string::npos)
+        << error.what();
   }
 }
 
 TEST_P(EngineTest, ChecksNameWhatALossLacks) {
   static const bool registered = [] {
-    static constinit kd::detail::Entry entry{"loss", "greedy", "wants a feature that nobody offers", __FILE__, __LINE__,
-                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::describe, &kd::detail::Maker<kd::Loss, GreedyLoss>::roles,
-                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::create, nullptr};
+    static constinit kd::detail::Entry entry{"loss",
+                                             "greedy",
+                                             "wants a feature that nobody offers",
+                                             __FILE__,
+                                             __LINE__,
+                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::describe,
+                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::roles,
+                                             &kd::detail::Maker<kd::Loss, GreedyLoss>::create,
+                                             nullptr};
     kd::registry().add(&entry, "engine_test");
     return true;
   }();
@@ -286,8 +312,8 @@ TEST_P(EngineTest, ChecksNameWhatALossLacks) {
   const auto problems_of = [&](const std::string& losses) -> std::string {
     Silence silence;
     try {
-      kd::check_experiment(plan({"stage.teacher.scheme={type=\"supervised\", losses=" + losses + "}"}), {.data_root = "", .runs_folder = "", .arguments = {}},
-                           silence);
+      kd::check_experiment(plan({"stage.teacher.scheme={type=\"supervised\", losses=" + losses + "}"}),
+                           {.data_root = "", .runs_folder = "", .arguments = {}}, silence);
     } catch (const kd::RecipeError& error) {
       return error.what();
     }
@@ -298,7 +324,8 @@ TEST_P(EngineTest, ChecksNameWhatALossLacks) {
   EXPECT_NE(tap.find("a loss wants the feature 'poold' of 'model'"), std::string::npos) << tap;
   EXPECT_NE(tap.find("did you mean 'pooled'?"), std::string::npos) << tap;
   const std::string teacher = problems_of("[{type=\"kd\"}]");
-  EXPECT_NE(teacher.find("a loss of scheme 'supervised' needs a teacher, and this stage has none"), std::string::npos) << teacher;
+  EXPECT_NE(teacher.find("a loss of scheme 'supervised' needs a teacher, and this stage has none"), std::string::npos)
+      << teacher;
 }
 
 TEST_P(EngineTest, NoRunFolderIsEverOverwritten) {
@@ -311,7 +338,8 @@ TEST_P(EngineTest, NoRunFolderIsEverOverwritten) {
   // The resolved recipe is a recipe: it gives the same plan, so the same stages.
   const auto resolved = kd::read_recipe((first.folder / "resolved.toml").string(), {}, kd::registry());
   Silence silence;
-  const auto again = kd::run_experiment(resolved, {.data_root = "", .runs_folder = folder_ / "runs", .arguments = {}}, silence);
+  const auto again =
+      kd::run_experiment(resolved, {.data_root = "", .runs_folder = folder_ / "runs", .arguments = {}}, silence);
   EXPECT_TRUE(again.stages[0].reused);
   EXPECT_TRUE(again.stages[1].reused);
 }

@@ -1,8 +1,9 @@
 // Tests of kd/random_tensors.h: the tensor form gives the bits of the scalar form, on every device.
+#include "kd/random_tensors.h"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "kd/random_tensors.h"
 #include "kd/testing.h"
 
 namespace {
@@ -16,7 +17,8 @@ TEST(RandomTensors, UniformHasTheBitsOfTheScalarForm) {
     const at::Tensor host = counters.cpu();
     for (int i = 0; i < 3; ++i) {
       for (int j = 0; j < 3; ++j) {
-        const auto counter = static_cast<std::uint64_t>(host[i].item<std::int64_t>()) * 65536 + static_cast<std::uint64_t>(j) + 1;
+        const auto counter =
+            static_cast<std::uint64_t>(host[i].item<std::int64_t>()) * 65536 + static_cast<std::uint64_t>(j) + 1;
         EXPECT_EQ(values[i][j].item<float>(), kd::random_uniform(kKey, counter)) << device;
       }
     }

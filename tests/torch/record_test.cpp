@@ -20,7 +20,9 @@ namespace fs = std::filesystem;
 
 class RecordTest : public ::testing::Test {
  protected:
-  RecordTest() : folder_(fs::temp_directory_path() / ("kdrun_record_test_" + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  RecordTest() : folder_(fs::temp_directory_path() / ("kdrun_record_test_" + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+  }
   ~RecordTest() override { fs::remove_all(folder_); }
 
   std::string error_of(const std::function<void()>& action) {
@@ -74,7 +76,9 @@ TEST_F(RecordTest, DamagedSafetensorsAreRefused) {
 }
 
 kd::Checkpoint some_checkpoint(float value) {
-  return {.networks = {{"model", {{"w", at::full({3}, value)}}}}, .training = {{"m", at::full({2}, value)}}, .state = "{\"step\": 1}"};
+  return {.networks = {{"model", {{"w", at::full({3}, value)}}}},
+          .training = {{"m", at::full({2}, value)}},
+          .state = "{\"step\": 1}"};
 }
 
 TEST_F(RecordTest, CheckpointsRoundTripAndTheNewestIntactOneIsFound) {
@@ -114,7 +118,8 @@ TEST_F(RecordTest, OldCheckpointsGoAndLinkedOnesStay) {
 }
 
 TEST_F(RecordTest, RecordsRoundTripAndACutLineIsLeftOut) {
-  const std::vector<kd::Record> records = {{"teacher", "model", "test", 1, 100, "top1", 0.25}, {"teacher", "model", "train", 1, 100, "loss", NAN}};
+  const std::vector<kd::Record> records = {{"teacher", "model", "test", 1, 100, "top1", 0.25},
+                                           {"teacher", "model", "train", 1, 100, "loss", NAN}};
   {
     kd::JsonLinesSink sink(folder_ / "metrics.jsonl");
     sink.write(records);

@@ -18,8 +18,8 @@ class KD_API Augmentation {
   };
 
   virtual ~Augmentation();
-  /// Changes the batch in place by assigning new tensors. The key holds for one epoch: what happens to a sample must follow
-  /// from the key and `batch.index` alone (random_uniform(key, batch.index, lanes)).
+  /// Changes the batch in place by assigning new tensors. The key holds for one epoch: what happens to a sample must
+  /// follow from the key and `batch.index` alone (random_uniform(key, batch.index, lanes)).
   virtual void apply(Batch& batch, RandomKey key) const = 0;
   /// How many different views of one sample it makes; 0 where they are not counted. With more than one, apply() numbers
   /// them: view = view · views() + its own number.

@@ -14,8 +14,8 @@
 
 namespace kd {
 
-/// Labels of a batch. Where images are mixed, the target of sample i is weight_i · labels_i + (1 − weight_i) · partner_i;
-/// elsewhere `partner` and `weight` are undefined. A label of −1 means: unlabelled.
+/// Labels of a batch. Where images are mixed, the target of sample i is weight_i · labels_i + (1 − weight_i) ·
+/// partner_i; elsewhere `partner` and `weight` are undefined. A label of −1 means: unlabelled.
 struct KD_API Targets {
   at::Tensor labels;   ///< int64, N
   at::Tensor partner;  ///< int64, N, or undefined
@@ -30,7 +30,8 @@ struct KD_API Batch {
   at::Tensor plain_images;  ///< before mixing, where an augmentation mixes; otherwise undefined
   Targets targets;
   at::Tensor index;  ///< int64, N: position of each sample in the stage's training set
-  at::Tensor view;   ///< int64, N: which of its finitely many views each sample shows; undefined where they are not counted
+  at::Tensor
+      view;  ///< int64, N: which of its finitely many views each sample shows; undefined where they are not counted
   std::vector<at::Tensor> extra_views;
 
   std::int64_t size() const { return images.size(0); }

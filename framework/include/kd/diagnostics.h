@@ -72,6 +72,7 @@ class KD_API Diagnostics {
 KD_API std::string nearest_name(std::string_view name, const std::vector<std::string>& known);
 
 /// "did you mean 'kd'?", or "known: a, b, c" where no known name is near.
-KD_API std::string name_hint(std::string_view name, const std::vector<std::string>& known, std::string_view noun = "known");
+KD_API std::string name_hint(std::string_view name, const std::vector<std::string>& known,
+                             std::string_view noun = "known");
 
 }  // namespace kd

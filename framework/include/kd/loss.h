@@ -66,7 +66,8 @@ class KD_API LossList {
   LossList(const std::vector<ComponentSpec>& specs, const Loss::Context& context);
   ~LossList();
 
-  /// One term per loss, named by its type; a second loss of a type is named "kd_2". Losses of weight 0 are not computed.
+  /// One term per loss, named by its type; a second loss of a type is named "kd_2". Losses of weight 0 are not
+  /// computed.
   std::vector<Term> operator()(const LossInput& input) const;
   /// What all of them need.
   LossNeeds needs() const;

@@ -90,7 +90,8 @@ std::unique_ptr<I> make(const ComponentSpec& spec, const typename I::Context& co
   return std::unique_ptr<I>(static_cast<I*>(detail::create_component(spec, &context)));
 }
 
-/// Makes a component from TOML text: make<kd::Loss>("{ type = 'kd', temperature = 2 }"). Every problem is in the exception.
+/// Makes a component from TOML text: make<kd::Loss>("{ type = 'kd', temperature = 2 }"). Every problem is in the
+/// exception.
 template <class I>
 std::unique_ptr<I> make(std::string_view toml, const typename I::Context& context = {}) {
   Diagnostics diagnostics;
@@ -99,8 +100,8 @@ std::unique_ptr<I> make(std::string_view toml, const typename I::Context& contex
   return make<I>(to_component(I::kKind, {}, resolved), context);
 }
 
-/// Loads every plugin of the search path (see docs/plugins.md) that is not loaded yet. Returns a line for each library that
-/// was refused.
+/// Loads every plugin of the search path (see docs/plugins.md) that is not loaded yet. Returns a line for each library
+/// that was refused.
 KD_API std::vector<std::string> load_plugins(const std::vector<std::string>& more_folders = {});
 
 }  // namespace kd
@@ -108,18 +109,18 @@ KD_API std::vector<std::string> load_plugins(const std::vector<std::string>& mor
 #define KD_CONCATENATE_(a, b) a##b
 #define KD_CONCATENATE(a, b) KD_CONCATENATE_(a, b)
 
-/// KD_REGISTER(kd::Loss, "kd", HintonKd, "one line of help") at namespace scope. The class needs `struct Params` with a static
-/// schema(), and a constructor from (const Params&) or (const Params&, const Interface::Context&).
-#define KD_REGISTER(Interface, Name, Class, Help)                                                                         \
-  namespace {                                                                                                             \
-  constinit ::kd::detail::Entry KD_CONCATENATE(kd_entry_, __LINE__){Interface::kKind,                                     \
-                                                                    Name,                                                 \
-                                                                    Help,                                                 \
-                                                                    __FILE__,                                             \
-                                                                    __LINE__,                                             \
-                                                                    &::kd::detail::Maker<Interface, Class>::describe,     \
-                                                                    &::kd::detail::Maker<Interface, Class>::roles,        \
-                                                                    &::kd::detail::Maker<Interface, Class>::create,       \
-                                                                    nullptr};                                             \
-  const ::kd::detail::Link KD_CONCATENATE(kd_link_, __LINE__){KD_CONCATENATE(kd_entry_, __LINE__)};                       \
+/// KD_REGISTER(kd::Loss, "kd", HintonKd, "one line of help") at namespace scope. The class needs `struct Params` with a
+/// static schema(), and a constructor from (const Params&) or (const Params&, const Interface::Context&).
+#define KD_REGISTER(Interface, Name, Class, Help)                                                                     \
+  namespace {                                                                                                         \
+  constinit ::kd::detail::Entry KD_CONCATENATE(kd_entry_, __LINE__){Interface::kKind,                                 \
+                                                                    Name,                                             \
+                                                                    Help,                                             \
+                                                                    __FILE__,                                         \
+                                                                    __LINE__,                                         \
+                                                                    &::kd::detail::Maker<Interface, Class>::describe, \
+                                                                    &::kd::detail::Maker<Interface, Class>::roles,    \
+                                                                    &::kd::detail::Maker<Interface, Class>::create,   \
+                                                                    nullptr};                                         \
+  const ::kd::detail::Link KD_CONCATENATE(kd_link_, __LINE__){KD_CONCATENATE(kd_entry_, __LINE__)};                   \
   }

@@ -25,8 +25,8 @@ constexpr std::uint64_t hash_name(std::string_view name) {
   return hash;
 }
 
-/// What a stream of random numbers is for. `with` gives the key of a part: key.with(epoch).with("crop"). Draw from a key that
-/// `with` made: the bits of a raw small number are no good key.
+/// What a stream of random numbers is for. `with` gives the key of a part: key.with(epoch).with("crop"). Draw from a
+/// key that `with` made: the bits of a raw small number are no good key.
 struct RandomKey {
   std::uint64_t bits = 0;
 

@@ -11,7 +11,8 @@ namespace kd {
 /// Uniform in [0, 1), float, N×lanes: entry (i, j) depends on the key, on counters[i] (int64, N) and on j alone.
 KD_API at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std::int64_t lanes);
 
-/// Uniform integers in {0, …, count − 1}, int64, N×lanes; entry (i, j) depends on the key, on counters[i] and on j alone.
+/// Uniform integers in {0, …, count − 1}, int64, N×lanes; entry (i, j) depends on the key, on counters[i] and on j
+/// alone.
 KD_API at::Tensor random_below(RandomKey key, const at::Tensor& counters, std::int64_t lanes, std::int64_t count);
 
 /// Dropout (Srivastava et al., 2014) with a mask from `key`: each element is zero with probability `p`, the others are

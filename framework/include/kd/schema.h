@@ -1,4 +1,5 @@
-// Declared parameters: one line per parameter gives parsing, default, check, help, documentation and the resolved recipe.
+// Declared parameters: one line per parameter gives parsing, default, check, help, documentation and the resolved
+// recipe.
 //
 //   struct Params {
 //     double temperature;
@@ -23,10 +24,10 @@ namespace kd {
 
 /// A component named in a recipe: a table with `type`, the parameters of that type, and whatever else its place allows.
 struct KD_API ComponentSpec {
-  std::string kind;    ///< "loss", "model", …
-  std::string type;    ///< the registered name; empty where an optional component was left out
-  Value parameters;    ///< table with every declared parameter, defaults filled in
-  Value extras;        ///< table with the keys that its place adds, such as `weight` in a list of losses
+  std::string kind;  ///< "loss", "model", …
+  std::string type;  ///< the registered name; empty where an optional component was left out
+  Value parameters;  ///< table with every declared parameter, defaults filled in
+  Value extras;      ///< table with the keys that its place adds, such as `weight` in a list of losses
   Location location;
 
   explicit operator bool() const { return !type.empty(); }
@@ -102,8 +103,8 @@ KD_API const ComponentCatalog& registered_components();
 /// Where a value stands that no recipe wrote.
 KD_API const Location& default_location();
 
-/// Checks a table against its declaration and returns it with every default filled in, in declared order. Each problem is
-/// reported to `diagnostics`, under the name `what` ("loss 'kd'").
+/// Checks a table against its declaration and returns it with every default filled in, in declared order. Each problem
+/// is reported to `diagnostics`, under the name `what` ("loss 'kd'").
 KD_API Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, const std::string& what,
                            const ComponentCatalog& catalog, Diagnostics& diagnostics);
 
@@ -144,37 +145,39 @@ class KD_API FieldBuilder {
 template <class P>
 class Schema {
  public:
-  FieldBuilder field(std::string name, bool P::* member, std::string help) {
-    return add(std::move(name), FieldType::kBool, std::move(help), [member](P& p, const Value& v) { p.*member = v.as_bool(); });
+  FieldBuilder field(std::string name, bool P::*member, std::string help) {
+    return add(std::move(name), FieldType::kBool, std::move(help),
+               [member](P& p, const Value& v) { p.*member = v.as_bool(); });
   }
-  FieldBuilder field(std::string name, std::int64_t P::* member, std::string help) {
-    return add(std::move(name), FieldType::kInt, std::move(help), [member](P& p, const Value& v) { p.*member = v.as_int(); });
+  FieldBuilder field(std::string name, std::int64_t P::*member, std::string help) {
+    return add(std::move(name), FieldType::kInt, std::move(help),
+               [member](P& p, const Value& v) { p.*member = v.as_int(); });
   }
-  FieldBuilder field(std::string name, double P::* member, std::string help) {
+  FieldBuilder field(std::string name, double P::*member, std::string help) {
     return add(std::move(name), FieldType::kNumber, std::move(help),
                [member](P& p, const Value& v) { p.*member = v.as_number(); });
   }
-  FieldBuilder field(std::string name, std::string P::* member, std::string help) {
+  FieldBuilder field(std::string name, std::string P::*member, std::string help) {
     return add(std::move(name), FieldType::kString, std::move(help),
                [member](P& p, const Value& v) { p.*member = v.as_string(); });
   }
-  FieldBuilder field(std::string name, std::vector<std::int64_t> P::* member, std::string help) {
+  FieldBuilder field(std::string name, std::vector<std::int64_t> P::*member, std::string help) {
     return add(std::move(name), FieldType::kIntList, std::move(help), [member](P& p, const Value& v) {
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_int());
     });
   }
-  FieldBuilder field(std::string name, std::vector<double> P::* member, std::string help) {
+  FieldBuilder field(std::string name, std::vector<double> P::*member, std::string help) {
     return add(std::move(name), FieldType::kNumberList, std::move(help), [member](P& p, const Value& v) {
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_number());
     });
   }
-  FieldBuilder field(std::string name, std::vector<std::string> P::* member, std::string help) {
+  FieldBuilder field(std::string name, std::vector<std::string> P::*member, std::string help) {
     return add(std::move(name), FieldType::kStringList, std::move(help), [member](P& p, const Value& v) {
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_string());
     });
   }
   /// A number, or a table with a schedule.
-  FieldBuilder field(std::string name, Scheduled P::* member, std::string help) {
+  FieldBuilder field(std::string name, Scheduled P::*member, std::string help) {
     FieldBuilder builder = add(std::move(name), FieldType::kScheduled, std::move(help), [member](P& p, const Value& v) {
       if (v.is_number()) {
         p.*member = Scheduled(v.as_number());
@@ -187,7 +190,8 @@ class Schema {
   }
   /// One of a fixed set of names, kept as an enumeration.
   template <class E>
-  FieldBuilder choice(std::string name, E P::* member, std::vector<std::pair<std::string, E>> options, std::string help) {
+  FieldBuilder choice(std::string name, E P::*member, std::vector<std::pair<std::string, E>> options,
+                      std::string help) {
     std::vector<std::string> names;
     for (const auto& option : options) names.push_back(option.first);
     FieldBuilder builder = add(std::move(name), FieldType::kChoice, std::move(help),
@@ -200,7 +204,7 @@ class Schema {
     return builder;
   }
   /// A component of the given kind.
-  FieldBuilder component(std::string name, ComponentSpec P::* member, std::string kind, std::string help) {
+  FieldBuilder component(std::string name, ComponentSpec P::*member, std::string kind, std::string help) {
     const std::size_t index = fields_.size();
     FieldBuilder builder = add(std::move(name), FieldType::kComponent, std::move(help), nullptr);
     fields_.back().component_kind = std::move(kind);
@@ -211,7 +215,7 @@ class Schema {
     return builder;
   }
   /// A list of components of the given kind.
-  FieldBuilder components(std::string name, std::vector<ComponentSpec> P::* member, std::string kind, std::string help) {
+  FieldBuilder components(std::string name, std::vector<ComponentSpec> P::*member, std::string kind, std::string help) {
     const std::size_t index = fields_.size();
     FieldBuilder builder = add(std::move(name), FieldType::kComponentList, std::move(help), nullptr);
     fields_.back().component_kind = std::move(kind);

@@ -19,10 +19,11 @@ KD_API at::Tensor normal(at::IntArrayRef shape, std::uint64_t seed = 0);
 
 /// Largest difference between the gradient of the scalar `f` at `x` by autograd and by central differences, in double
 /// precision, relative to 1 + the largest gradient.
-KD_API double gradient_error(const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x, double step = 1e-5);
+KD_API double gradient_error(const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x,
+                             double step = 1e-5);
 
 /// A batch of uint8 images with index 0 … n − 1 and labels i mod classes.
-KD_API Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width, std::int64_t classes,
-                        std::uint64_t seed = 0);
+KD_API Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width,
+                        std::int64_t classes, std::uint64_t seed = 0);
 
 }  // namespace kd::testing

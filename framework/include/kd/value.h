@@ -35,14 +35,14 @@ class KD_API Value {
   using Table = std::vector<Member>;
 
   Value();
-  Value(bool value);                // NOLINT(google-explicit-constructor): literals read as they are written
-  Value(int value);                 // NOLINT
-  Value(std::int64_t value);        // NOLINT
-  Value(double value);              // NOLINT
-  Value(const char* value);         // NOLINT
-  Value(std::string value);         // NOLINT
-  Value(List value);                // NOLINT
-  Value(Table value);               // NOLINT
+  Value(bool value);          // NOLINT(google-explicit-constructor): literals read as they are written
+  Value(int value);           // NOLINT
+  Value(std::int64_t value);  // NOLINT
+  Value(double value);        // NOLINT
+  Value(const char* value);   // NOLINT
+  Value(std::string value);   // NOLINT
+  Value(List value);          // NOLINT
+  Value(Table value);         // NOLINT
   Value(const Value&);
   Value(Value&&) noexcept;
   Value& operator=(const Value&);

@@ -10,7 +10,8 @@ namespace kd::cli {
 
 void RecipeArguments::add_to(CLI::App& command) {
   command.add_option("recipe", recipe, "TOML file")->required();
-  command.add_option("overrides", options.overrides, "settings such as train.epochs=5 or stage.student.scheme.losses.1.temperature=8");
+  command.add_option("overrides", options.overrides,
+                     "settings such as train.epochs=5 or stage.student.scheme.losses.1.temperature=8");
   command.add_option("--profile", options.profile, "lays [profile.NAME] of the recipe on it");
   command.add_option("--device", device, "auto, cpu, cuda or cuda:N");
   command.add_option("--seed", seed, "instead of the recipe's");

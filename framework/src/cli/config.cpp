@@ -27,15 +27,17 @@ void add_config(CLI::App& app) {
     for (const SettingOrigin& setting : list_settings(plan.resolved)) {
       keys.push_back(setting.key);
       const bool is_default = setting.location.source && *setting.location.source == "default";
-      const bool wanted = given->key.empty() ? !is_default : setting.key == given->key || setting.key.starts_with(given->key + ".");
+      const bool wanted =
+          given->key.empty() ? !is_default : setting.key == given->key || setting.key.starts_with(given->key + ".");
       if (!wanted) continue;
       found = true;
       fmt::print("{} = {}   # {}\n", setting.key, setting.value.to_toml(), setting.location.to_string());
     }
     if (!found && !given->key.empty()) {
       throw RecipeError(fmt::format("error: there is no setting '{}' in this recipe\n    hint: {}", given->key,
-                                    nearest_name(given->key, keys).empty() ? "kdrun config shows them all"
-                                                                          : "did you mean '" + nearest_name(given->key, keys) + "'?"));
+                                    nearest_name(given->key, keys).empty()
+                                        ? "kdrun config shows them all"
+                                        : "did you mean '" + nearest_name(given->key, keys) + "'?"));
     }
   });
 }

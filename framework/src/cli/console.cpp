@@ -49,11 +49,13 @@ void Console::moment(const Moment& moment) {
   if (!terminal_ || now - last_ < kBetweenBars) return;
   last_ = now;
   const int filled = static_cast<int>(moment.batch * kBarWidth / std::max<std::int64_t>(1, moment.batches));
-  std::string line = fmt::format("{} {}/{} [{:<{}}]", moment.stage, moment.epoch + 1, moment.epochs, std::string(static_cast<std::size_t>(filled), '='), kBarWidth);
+  std::string line = fmt::format("{} {}/{} [{:<{}}]", moment.stage, moment.epoch + 1, moment.epochs,
+                                 std::string(static_cast<std::size_t>(filled), '='), kBarWidth);
   for (const auto& [name, value] : moment.means()) {
     line += name == "top1" ? fmt::format(" {} {:.1f}%", name, 100 * value) : fmt::format(" {} {:.4f}", name, value);
   }
-  line += fmt::format(" lr {:.2g} {:.0f} img/s {} left", moment.learning_rate, moment.images_per_second, duration_text(moment.seconds_left));
+  line += fmt::format(" lr {:.2g} {:.0f} img/s {} left", moment.learning_rate, moment.images_per_second,
+                      duration_text(moment.seconds_left));
   line.resize(std::min(line.size(), terminal_width() - 1));
   fmt::print(stderr, "\r\033[K{}", line);
   std::fflush(stderr);
@@ -63,7 +65,8 @@ void Console::moment(const Moment& moment) {
 void Console::epoch(const EpochSummary& summary) {
   clear_bar();
   std::string line = fmt::format("{} epoch {}/{}", summary.stage, summary.epoch, summary.epochs);
-  const auto add = [&line](const std::map<std::string, double>& numbers, const char* name, const char* format, double factor) {
+  const auto add = [&line](const std::map<std::string, double>& numbers, const char* name, const char* format,
+                           double factor) {
     const auto found = numbers.find(name);
     if (found != numbers.end()) line += fmt::format(fmt::runtime(format), factor * found->second);
   };

@@ -15,7 +15,8 @@ const DataSource& find_source(const std::string& name) {
     if (source.name == name) return source;
     names.push_back(source.name);
   }
-  throw RecipeError(fmt::format("error: there is no source for a data set '{}'\n    hint: {}", name, name_hint(name, names)));
+  throw RecipeError(
+      fmt::format("error: there is no source for a data set '{}'\n    hint: {}", name, name_hint(name, names)));
 }
 
 void fetch(const std::string& name, const std::filesystem::path& root, const std::string& mirror) {
@@ -26,7 +27,9 @@ void fetch(const std::string& name, const std::filesystem::path& root, const std
   }
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   fetch_data(source, root, mirror, [&](std::int64_t bytes, std::int64_t total) {
-    if (terminal) fmt::print(stderr, "\r\033[K{}: {:.1f} of {:.1f} MB", name, static_cast<double>(bytes) / 1e6, static_cast<double>(total) / 1e6);
+    if (terminal)
+      fmt::print(stderr, "\r\033[K{}: {:.1f} of {:.1f} MB", name, static_cast<double>(bytes) / 1e6,
+                 static_cast<double>(total) / 1e6);
   });
   if (terminal) fmt::print(stderr, "\r\033[K");
   fmt::print("{}: fetched and verified, in {}\n", name, (root / source.folder).string());
@@ -71,7 +74,8 @@ void add_data(CLI::App& app) {
   });
   verifying->callback([given] {
     for (const std::string& name : given->names) find_source(name);
-    if (!verify(given->names, data_root(given->root))) throw FileError("some files are missing or wrong; kdrun data fetch NAME mends that");
+    if (!verify(given->names, data_root(given->root)))
+      throw FileError("some files are missing or wrong; kdrun data fetch NAME mends that");
   });
 }
 

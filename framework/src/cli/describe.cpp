@@ -17,24 +17,30 @@ std::string default_text(const FieldInfo& field) {
 
 std::string field_type(const FieldInfo& field) {
   std::string text = type_name(field.type);
-  if (!field.component_kind.empty() && field.type != FieldType::kScheduled) text = (field.type == FieldType::kComponent ? "" : "list of ") + field.component_kind;
+  if (!field.component_kind.empty() && field.type != FieldType::kScheduled)
+    text = (field.type == FieldType::kComponent ? "" : "list of ") + field.component_kind;
   return text;
 }
 
 nlohmann::ordered_json to_json(const FieldInfo& field) {
-  nlohmann::ordered_json json{{"name", field.name}, {"type", field_type(field)}, {"required", field.required}, {"default", default_text(field)}, {"range", field.range_text()}, {"help", field.help}};
+  nlohmann::ordered_json json{{"name", field.name},          {"type", field_type(field)},
+                              {"required", field.required},  {"default", default_text(field)},
+                              {"range", field.range_text()}, {"help", field.help}};
   for (const FieldInfo& extra : field.extras) json["beside"].push_back(to_json(extra));
   return json;
 }
 
 void print_text(const RegisteredComponent& component) {
-  fmt::print("{} '{}': {}\n  from {} ({})\n\n", component.kind, component.name, component.help, component.library.string(), component.source);
+  fmt::print("{} '{}': {}\n  from {} ({})\n\n", component.kind, component.name, component.help,
+             component.library.string(), component.source);
   if (component.fields.empty()) fmt::print("  no parameters\n");
   for (const FieldInfo& field : component.fields) {
-    fmt::print("  {:<20} {:<20} {}{}\n      {}\n", field.name, field_type(field), field.required ? "required" : "default " + default_text(field),
+    fmt::print("  {:<20} {:<20} {}{}\n      {}\n", field.name, field_type(field),
+               field.required ? "required" : "default " + default_text(field),
                field.range_text().empty() ? "" : ", " + field.range_text(), field.help);
     for (const FieldInfo& extra : field.extras) {
-      fmt::print("      beside each: {} ({}, default {}): {}\n", extra.name, field_type(extra), default_text(extra), extra.help);
+      fmt::print("      beside each: {} ({}, default {}): {}\n", extra.name, field_type(extra), default_text(extra),
+                 extra.help);
     }
   }
 }
@@ -44,7 +50,8 @@ void print_toml(const RegisteredComponent& component) {
   std::string text = fmt::format("type = \"{}\"", component.name);
   for (const FieldInfo& field : component.fields) {
     if (field.required) text += fmt::format(", {} = …", field.name);
-    if (!field.required && !field.default_value.is_null()) text += fmt::format(", {} = {}", field.name, field.default_value.to_toml());
+    if (!field.required && !field.default_value.is_null())
+      text += fmt::format(", {} = {}", field.name, field.default_value.to_toml());
   }
   fmt::print("{{ {} }}\n", text);
 }
@@ -60,7 +67,8 @@ void print_markdown() {
       for (const FieldInfo& field : component->fields) {
         std::string range = field.range_text();
         for (std::size_t at = 0; (at = range.find('|', at)) != std::string::npos; at += 2) range.replace(at, 1, "\\|");
-        fmt::print("| `{}` | {} | `{}` | {} | {} |\n", field.name, field_type(field), default_text(field), range, field.help);
+        fmt::print("| `{}` | {} | `{}` | {} | {} |\n", field.name, field_type(field), default_text(field), range,
+                   field.help);
       }
     }
   }
@@ -85,14 +93,17 @@ void add_describe(CLI::App& app) {
   command->callback([given] {
     load_plugins(given->folders);
     if (given->markdown) return print_markdown();
-    if (given->kind.empty() || given->name.empty()) throw RecipeError("error: give a kind and a name, as in: kdrun describe loss kd");
+    if (given->kind.empty() || given->name.empty())
+      throw RecipeError("error: give a kind and a name, as in: kdrun describe loss kd");
     const RegisteredComponent* component = registry().find(given->kind, given->name);
     if (component == nullptr) {
       throw RecipeError(fmt::format("error: there is no {} '{}'\n    hint: {}", given->kind, given->name,
                                     name_hint(given->name, registry().names(given->kind))));
     }
     if (given->json) {
-      nlohmann::ordered_json json{{"kind", component->kind}, {"name", component->name}, {"help", component->help}, {"library", component->library.string()}, {"source", component->source}, {"parameters", nlohmann::json::array()}};
+      nlohmann::ordered_json json{{"kind", component->kind},     {"name", component->name},
+                                  {"help", component->help},     {"library", component->library.string()},
+                                  {"source", component->source}, {"parameters", nlohmann::json::array()}};
       for (const FieldInfo& field : component->fields) json["parameters"].push_back(to_json(field));
       fmt::print("{}\n", json.dump(2));
     } else if (given->toml) {

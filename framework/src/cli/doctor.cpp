@@ -19,14 +19,16 @@ void add_doctor(CLI::App& app) {
   command->callback([] {
     load_plugins();
     fmt::print("kdrun       {} ({})\n", KD_VERSION, own_stamp());
-    fmt::print("libtorch    {}, {}\n", TORCH_VERSION, at::hasCUDA() ? "with CUDA" : "CPU only");
+    fmt::print("libtorch    {}, {}\n", TORCH_VERSION, at::hasCUDA() ? "with CUDA" : "no CUDA device");
     fmt::print("devices     {}\n", describe_device(at::kCPU));
     for (std::size_t i = 0; i < at::getNumGPUs(); ++i) fmt::print("            cuda:{}\n", i);
     const bool fast = choose_precision(Precision::kAuto, choose_device("auto"), true) == at::kBFloat16;
     fmt::print("precision   auto is {} for convolutional networks here\n", fast ? "bf16" : "fp32");
     for (const auto& folder : plugin_folders({})) fmt::print("plugins     {}\n", folder.string());
-    fmt::print("            {} components, {} libraries refused\n", registry().components().size(), registry().refused().size());
-    for (const RefusedLibrary& refused : registry().refused()) fmt::print("            {}: {}\n", refused.library.string(), refused.reason);
+    fmt::print("            {} components, {} libraries refused\n", registry().components().size(),
+               registry().refused().size());
+    for (const RefusedLibrary& refused : registry().refused())
+      fmt::print("            {}: {}\n", refused.library.string(), refused.reason);
     const std::filesystem::path root = data_root("");
     fmt::print("data root   {}\n", root.string());
     for (const DataSource& source : data_sources()) {

@@ -34,7 +34,9 @@ void add_eval(CLI::App& app) {
   auto given = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("eval", "evaluate the networks of a run again");
   command->add_option("run", given->run, "a run folder, or a stage in one")->required();
-  command->add_option("--checkpoint", given->checkpoint, "last or best")->capture_default_str()->check(CLI::IsMember({"last", "best"}));
+  command->add_option("--checkpoint", given->checkpoint, "last or best")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"last", "best"}));
   command->add_option("--data", given->data, "another data set, as a TOML table");
   command->add_option("--data-root", given->root, "where the data sets are");
   command->add_option("--device", given->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
@@ -48,10 +50,16 @@ void add_eval(CLI::App& app) {
     for (const auto& folder : stage_folders(given->run)) {
       const StageResult result = evaluate_stage(folder, given->checkpoint, given->data, options, device);
       for (const NetworkResult& network : result.networks) {
-        json.push_back({{"stage", result.stage}, {"network", network.name}, {"top1", network.test.top1}, {"top5", network.test.top5}, {"nll", network.test.nll}, {"per_class", network.test.per_class}});
+        json.push_back({{"stage", result.stage},
+                        {"network", network.name},
+                        {"top1", network.test.top1},
+                        {"top5", network.test.top5},
+                        {"nll", network.test.nll},
+                        {"per_class", network.test.per_class}});
         if (given->json) continue;
-        fmt::print("{:<24} {:<16} top-1 {:.2f} %  top-5 {:.2f} %  NLL {:.4f}  ({} images)\n", result.stage, network.name, 100 * network.test.top1,
-                   100 * network.test.top5, network.test.nll, network.test.samples);
+        fmt::print("{:<24} {:<16} top-1 {:.2f} %  top-5 {:.2f} %  NLL {:.4f}  ({} images)\n", result.stage,
+                   network.name, 100 * network.test.top1, 100 * network.test.top5, network.test.nll,
+                   network.test.samples);
       }
     }
     if (given->json) fmt::print("{}\n", json.dump(2));

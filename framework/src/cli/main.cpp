@@ -12,7 +12,8 @@ namespace {
 
 /// `kdrun recipe.toml` is short for `kdrun run recipe.toml`.
 std::vector<std::string> with_default_command(std::vector<std::string> arguments) {
-  const auto first = std::find_if(arguments.begin(), arguments.end(), [](const std::string& argument) { return !argument.starts_with("-"); });
+  const auto first = std::find_if(arguments.begin(), arguments.end(),
+                                  [](const std::string& argument) { return !argument.starts_with("-"); });
   if (first != arguments.end() && first->ends_with(".toml")) arguments.insert(arguments.begin(), "run");
   return arguments;
 }

@@ -15,7 +15,8 @@ namespace {
 
 /// The folder of the templates: of the source tree, or of the installed kdrun that this program belongs to.
 std::filesystem::path template_folder() {
-  const std::filesystem::path installed = std::filesystem::read_symlink("/proc/self/exe").parent_path() / KD_TEMPLATES_INSTALLED;
+  const std::filesystem::path installed =
+      std::filesystem::read_symlink("/proc/self/exe").parent_path() / KD_TEMPLATES_INSTALLED;
   for (const std::filesystem::path& candidate : {std::filesystem::path(KD_TEMPLATES_SOURCE), installed}) {
     if (std::filesystem::is_directory(candidate)) return candidate;
   }
@@ -24,7 +25,8 @@ std::filesystem::path template_folder() {
 
 std::string replace_all(std::string text, const std::map<std::string, std::string>& names) {
   for (const auto& [from, to] : names) {
-    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
   }
   return text;
 }
@@ -47,7 +49,9 @@ std::string class_name(const std::string& name) {
 void check_name(const std::string& name) {
   const bool plain = !name.empty() && std::islower(static_cast<unsigned char>(name[0])) != 0 &&
                      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
-  if (!plain) throw RecipeError(fmt::format("error: '{}' is no name for a plugin\n    hint: lower-case letters, digits and '_', a letter first", name));
+  if (!plain)
+    throw RecipeError(fmt::format(
+        "error: '{}' is no name for a plugin\n    hint: lower-case letters, digits and '_', a letter first", name));
 }
 
 std::string folder_of_kind(const std::string& kind) { return kind == "analysis" ? "analyses" : kind + "s"; }
@@ -60,24 +64,32 @@ void write_plugin(const std::string& kind, const std::string& name, const std::s
   check_name(name);
   const bool in_tree = outside.empty();
   if (in_tree && !std::filesystem::is_directory("plugins")) {
-    throw RecipeError("error: there is no folder 'plugins' here\n    hint: call this in kdrun's source tree, or give --outside DIR");
+    throw RecipeError(
+        "error: there is no folder 'plugins' here\n    hint: call this in kdrun's source tree, or give --outside DIR");
   }
-  const std::filesystem::path folder = in_tree ? std::filesystem::path("plugins") / folder_of_kind(kind) / name : std::filesystem::path(outside);
+  const std::filesystem::path folder =
+      in_tree ? std::filesystem::path("plugins") / folder_of_kind(kind) / name : std::filesystem::path(outside);
   const std::filesystem::path templates = template_folder();
-  const std::map<std::string, std::string> names = {{"KD_NAME_HERE", name}, {"KdClassHere", class_name(name)}, {"KD_KIND_HERE", kind}};
-  const std::map<std::string, std::string> files = {{kind + ".cpp", name + ".cpp"},
-                                                    {kind + "_test.cpp", name + "_test.cpp"},
-                                                    {in_tree ? "CMakeLists.in_tree.txt" : "CMakeLists.outside.txt", "CMakeLists.txt"}};
+  const std::map<std::string, std::string> names = {
+      {"KD_NAME_HERE", name}, {"KdClassHere", class_name(name)}, {"KD_KIND_HERE", kind}};
+  const std::map<std::string, std::string> files = {
+      {kind + ".cpp", name + ".cpp"},
+      {kind + "_test.cpp", name + "_test.cpp"},
+      {in_tree ? "CMakeLists.in_tree.txt" : "CMakeLists.outside.txt", "CMakeLists.txt"}};
   for (const auto& [from, to] : files) {
-    if (std::filesystem::exists(folder / to)) throw Error((folder / to).string() + " exists already; nothing was written");
+    if (std::filesystem::exists(folder / to))
+      throw Error((folder / to).string() + " exists already; nothing was written");
   }
   std::filesystem::create_directories(folder);
   for (const auto& [from, to] : files) {
     write_file(folder / to, replace_all(read_text(templates / from), names));
     fmt::print("wrote {}\n", (folder / to).string());
   }
-  fmt::print("{}\n", in_tree ? fmt::format("build and test it: tools/test plugin.{}_{}", kind, name)
-                             : fmt::format("build it: cmake -S {0} -B {0}/build -DCMAKE_PREFIX_PATH=<kdrun> && cmake --build {0}/build", folder.string()));
+  fmt::print("{}\n",
+             in_tree ? fmt::format("build and test it: tools/test plugin.{}_{}", kind, name)
+                     : fmt::format(
+                           "build it: cmake -S {0} -B {0}/build -DCMAKE_PREFIX_PATH=<kdrun> && cmake --build {0}/build",
+                           folder.string()));
 }
 
 }  // namespace

@@ -17,7 +17,8 @@ AugmentationChain::AugmentationChain(const std::vector<ComponentSpec>& specs, co
 
 void AugmentationChain::apply_in_training(Batch& batch, RandomKey epoch_key) const {
   if (views() > 1) batch.view = at::zeros_like(batch.index);
-  for (std::size_t i = 0; i < augmentations_.size(); ++i) augmentations_[i]->apply(batch, epoch_key.with("augment").with(i));
+  for (std::size_t i = 0; i < augmentations_.size(); ++i)
+    augmentations_[i]->apply(batch, epoch_key.with("augment").with(i));
   batch.images = to_float(batch.images);
 }
 
@@ -42,7 +43,8 @@ at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key, at::Device dev
   std::iota(positions, positions + samples, 0);
   const RandomKey key = epoch_key.with("order");
   for (std::int64_t i = samples; i > 1; --i) {  // Fisher and Yates
-    std::swap(positions[i - 1], positions[random_below(key, static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(i))]);
+    std::swap(positions[i - 1],
+              positions[random_below(key, static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(i))]);
   }
   return order.to(device, /*non_blocking=*/true);
 }

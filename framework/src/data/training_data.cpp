@@ -31,7 +31,9 @@ void shuffle(Positions& positions, RandomKey key) {
 Positions class_numbers(std::int64_t classes, const DataSelection& selection, const std::string& place) {
   const auto check = [&](const Positions& list) {
     for (const std::int64_t c : list) {
-      if (c >= classes) throw RecipeError(fmt::format("{}: error: there is no class {}: the data set has {}, counted from 0", place, c, classes));
+      if (c >= classes)
+        throw RecipeError(
+            fmt::format("{}: error: there is no class {}: the data set has {}, counted from 0", place, c, classes));
     }
   };
   check(selection.classes);
@@ -65,8 +67,8 @@ void add_label_noise(Positions& labels, std::int64_t classes, double probability
 
 }  // namespace
 
-SelectedSamples select_samples(const Positions& labels, std::int64_t classes, const DataSelection& selection, std::uint64_t seed,
-                               const std::string& place) {
+SelectedSamples select_samples(const Positions& labels, std::int64_t classes, const DataSelection& selection,
+                               std::uint64_t seed, const std::string& place) {
   const RandomKey key = RandomKey{seed}.with("data");
   const Positions numbers = class_numbers(classes, selection, place);
   SelectedSamples result;
@@ -79,33 +81,41 @@ SelectedSamples select_samples(const Positions& labels, std::int64_t classes, co
   shuffle(chosen, key.with("split"));
   const auto held_out = static_cast<std::size_t>(selection.validation);
   if (held_out >= chosen.size()) {
-    throw RecipeError(fmt::format("{}: error: validation = {} leaves nothing of {} images to train on", place, held_out, chosen.size()));
+    throw RecipeError(fmt::format("{}: error: validation = {} leaves nothing of {} images to train on", place, held_out,
+                                  chosen.size()));
   }
   result.validation.assign(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(held_out));
   result.train.assign(chosen.begin() + static_cast<std::ptrdiff_t>(held_out), chosen.end());
 
   const auto excluded = [&](std::int64_t position) {
     const std::int64_t label = labels[static_cast<std::size_t>(position)];
-    return std::find(selection.exclude_classes.begin(), selection.exclude_classes.end(), label) != selection.exclude_classes.end();
+    return std::find(selection.exclude_classes.begin(), selection.exclude_classes.end(), label) !=
+           selection.exclude_classes.end();
   };
   std::erase_if(result.train, excluded);
   std::erase_if(result.validation, excluded);
   if (selection.imbalance > 1) {
-    const auto task_classes = static_cast<std::int64_t>(selection.classes.empty() ? classes : static_cast<std::int64_t>(selection.classes.size()));
+    const auto task_classes = static_cast<std::int64_t>(
+        selection.classes.empty() ? classes : static_cast<std::int64_t>(selection.classes.size()));
     std::map<std::int64_t, std::int64_t> counts;
     for (const std::int64_t position : result.train) ++counts[result.labels[static_cast<std::size_t>(position)]];
     keep_per_class(result.train, result.labels, [&](std::int64_t label) {
-      const double share = std::pow(selection.imbalance, -static_cast<double>(label) / static_cast<double>(std::max<std::int64_t>(1, task_classes - 1)));
+      const double share =
+          std::pow(selection.imbalance,
+                   -static_cast<double>(label) / static_cast<double>(std::max<std::int64_t>(1, task_classes - 1)));
       return std::max<std::int64_t>(1, std::llround(share * static_cast<double>(counts[label])));
     });
   }
-  if (selection.per_class > 0) keep_per_class(result.train, result.labels, [&](std::int64_t) { return selection.per_class; });
-  result.train.resize(static_cast<std::size_t>(std::llround(selection.fraction * static_cast<double>(result.train.size()))));
+  if (selection.per_class > 0)
+    keep_per_class(result.train, result.labels, [&](std::int64_t) { return selection.per_class; });
+  result.train.resize(
+      static_cast<std::size_t>(std::llround(selection.fraction * static_cast<double>(result.train.size()))));
   if (result.train.empty()) throw RecipeError(place + ": error: this selection leaves no image to train on");
   std::sort(result.train.begin(), result.train.end());
   std::sort(result.validation.begin(), result.validation.end());
-  add_label_noise(result.labels, selection.classes.empty() ? classes : static_cast<std::int64_t>(selection.classes.size()), selection.label_noise,
-                  key.with("noise"));
+  add_label_noise(result.labels,
+                  selection.classes.empty() ? classes : static_cast<std::int64_t>(selection.classes.size()),
+                  selection.label_noise, key.with("noise"));
   return result;
 }
 
@@ -155,7 +165,8 @@ void digest_images(Digest& digest, const ImageSet& set) {
 
 }  // namespace
 
-TrainingData load_training_data(const ComponentSpec& data, const std::filesystem::path& root, std::uint64_t seed, at::Device device) {
+TrainingData load_training_data(const ComponentSpec& data, const std::filesystem::path& root, std::uint64_t seed,
+                                at::Device device) {
   const LoadedSet& set = load_set(data, root);
   const auto selection = read_parameters<DataSelection>(data.extras);
   const SelectedSamples selected =
@@ -163,7 +174,8 @@ TrainingData load_training_data(const ComponentSpec& data, const std::filesystem
   TrainingData result;
   result.info = set.info;
   result.train = select_images(set.train, selected.train, selected.labels, device);
-  if (!selected.validation.empty()) result.validation = select_images(set.train, selected.validation, selected.labels, device);
+  if (!selected.validation.empty())
+    result.validation = select_images(set.train, selected.validation, selected.labels, device);
 
   const Positions numbers = class_numbers(set.info.classes(), selection, data.location.to_string());
   Positions test;
@@ -175,7 +187,8 @@ TrainingData load_training_data(const ComponentSpec& data, const std::filesystem
   result.test = select_images(set.test, test, test_labels, device);
   if (!selection.classes.empty()) {
     result.info.class_names.clear();
-    for (const std::int64_t c : selection.classes) result.info.class_names.push_back(set.info.class_names[static_cast<std::size_t>(c)]);
+    for (const std::int64_t c : selection.classes)
+      result.info.class_names.push_back(set.info.class_names[static_cast<std::size_t>(c)]);
   }
   Digest digest;
   digest_images(digest, result.train);

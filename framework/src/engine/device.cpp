@@ -39,8 +39,10 @@ at::Device choose_device(const std::string& name) {
   const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
   const int count = cuda ? static_cast<int>(at::getNumGPUs()) : 0;
   if (index >= count) {
-    throw RecipeError(fmt::format("error: device '{}' is not there: this machine has {} CUDA device(s){}\n    hint: --device cpu, or device = \"auto\"",
-                                  name, count, at::hasCUDA() || count > 0 ? "" : " that this build of LibTorch can use"));
+    throw RecipeError(
+        fmt::format("error: device '{}' is not there: this machine has {} CUDA device(s){}\n    hint: --device cpu, or "
+                    "device = \"auto\"",
+                    name, count, at::hasCUDA() || count > 0 ? "" : " that this build of LibTorch can use"));
   }
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
@@ -78,7 +80,8 @@ void synchronize(at::Device device) {
   if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
-AutocastGuard::AutocastGuard(at::Device device, at::ScalarType precision) : type_(device.type()), active_(precision != at::kFloat) {
+AutocastGuard::AutocastGuard(at::Device device, at::ScalarType precision)
+    : type_(device.type()), active_(precision != at::kFloat) {
   if (!active_) return;
   at::autocast::set_autocast_enabled(type_, true);
   at::autocast::set_autocast_dtype(type_, precision);

@@ -13,12 +13,12 @@ namespace kd {
 /// The device that "auto", "cpu", "cuda" or "cuda:N" means here. Throws RecipeError where there is no such device.
 KD_API at::Device choose_device(const std::string& name);
 
-/// Makes one non-default stream of a CUDA device current for the rest of the process: everything of a run happens on it.
-/// Mixing streams is what breaks graph capture. Does nothing on the CPU.
+/// Makes one non-default stream of a CUDA device current for the rest of the process: everything of a run happens on
+/// it. Mixing streams is what breaks graph capture. Does nothing on the CPU.
 KD_API void use_own_stream(at::Device device);
 
-/// Makes this thread and those it starts treat numbers below 1e-38 as zero. The moments of weights without gradient, such as those
-/// of MNIST's border, decay into that range, where a processor computes up to a hundred times slower.
+/// Makes this thread and those it starts treat numbers below 1e-38 as zero. The moments of weights without gradient,
+/// such as those of MNIST's border, decay into that range, where a processor computes up to a hundred times slower.
 KD_API void flush_denormals();
 
 /// Float, BFloat16 or Half. `kAuto` is bf16 where the device computes in it: a GPU, or a

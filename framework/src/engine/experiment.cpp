@@ -37,7 +37,8 @@ class LoggingProgress final : public Progress {
     std::string line = fmt::format("stage {} epoch {}/{}", summary.stage, summary.epoch, summary.epochs);
     for (const auto& [network, numbers] : summary.networks) {
       for (const char* name : {"train/loss", "train/top1", "test/nll", "test/top1"}) {
-        if (const auto found = numbers.find(name); found != numbers.end()) line += fmt::format(" {}/{}={:.5g}", network, name, found->second);
+        if (const auto found = numbers.find(name); found != numbers.end())
+          line += fmt::format(" {}/{}={:.5g}", network, name, found->second);
       }
     }
     folder_.log(line);
@@ -54,7 +55,10 @@ nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
   for (const StageResult& stage : stages) {
     nlohmann::ordered_json networks = nlohmann::json::array();
     for (const NetworkResult& network : stage.networks) {
-      networks.push_back({{"name", network.name}, {"parameters", network.parameters}, {"test_top1", network.test.top1}, {"test_nll", network.test.nll}});
+      networks.push_back({{"name", network.name},
+                          {"parameters", network.parameters},
+                          {"test_top1", network.test.top1},
+                          {"test_nll", network.test.nll}});
     }
     all.push_back({{"stage", stage.stage},
                    {"fingerprint", stage.fingerprint},
@@ -68,19 +72,22 @@ nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
 }
 
 Placement placement_for(const StageResult& stage, at::Device device, const Model& model) {
-  const at::ScalarType precision = stage.precision == "bf16" ? at::kBFloat16 : stage.precision == "fp16" ? at::kHalf : at::kFloat;
+  const at::ScalarType precision = stage.precision == "bf16"   ? at::kBFloat16
+                                   : stage.precision == "fp16" ? at::kHalf
+                                                               : at::kFloat;
   return {device, precision, model.convolutional()};
 }
 
 /// Logits of a network of a finished stage on the test split of `data`.
-at::Tensor stored_logits(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint, const TrainingData& data,
-                         const TrainSettings& train, at::Device device) {
+at::Tensor stored_logits(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
+                         const TrainingData& data, const TrainSettings& train, at::Device device) {
   auto model = place_model(network.model, data.info, {}, {device, at::kFloat, false});
   const auto file = network_file(stage, network.name, checkpoint);
   load_state_dict(*model, read_safetensors(file), file.string());
   const Placement placement = placement_for(stage, device, *model);
   set_memory_order(*model, placement);
-  return evaluate_logits(*model, placement, data.test, AugmentationChain(train.augment, data.info), train.evaluation_batch_size);
+  return evaluate_logits(*model, placement, data.test, AugmentationChain(train.augment, data.info),
+                         train.evaluation_batch_size);
 }
 
 class RunAnalysisContext final : public AnalysisContext {
@@ -88,7 +95,8 @@ class RunAnalysisContext final : public AnalysisContext {
   RunAnalysisContext(const RunContext& context, const std::vector<StageResult>& stages, RunFolder& folder)
       : context_(context), folder_(folder) {
     const StagePlan& first = context.plan.stages.front();
-    data_ = load_training_data(first.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed), context.device);
+    data_ = load_training_data(first.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed),
+                               context.device);
     labels_ = data_.test.labels.cpu();
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const StagePlan& plan = context.plan.stages[i];
@@ -103,7 +111,9 @@ class RunAnalysisContext final : public AnalysisContext {
   const DataInfo& data() const override { return data_.info; }
   const at::Tensor& test_labels() const override { return labels_; }
   const std::vector<AnalysedNetwork>& networks() const override { return networks_; }
-  void write(const std::string& file_name, const std::string& text) override { folder_.write_analysis(file_name, text); }
+  void write(const std::string& file_name, const std::string& text) override {
+    folder_.write_analysis(file_name, text);
+  }
   void print(const std::string& text) override { context_.progress.say(text); }
 
  private:
@@ -121,8 +131,9 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
   use_own_stream(device);
   flush_denormals();
   if (options.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
-  RunFolder folder(options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
-                   {.recipe_file = plan.recipe_file, .arguments = options.arguments, .device = describe_device(device)});
+  RunFolder folder(
+      options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
+      {.recipe_file = plan.recipe_file, .arguments = options.arguments, .device = describe_device(device)});
   LoggingProgress logging(progress, folder);
   RunContext context{.plan = plan,
                      .device = device,
@@ -140,7 +151,8 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
       StageResult outcome = run_stage(stage, context);
       folder.link_stage(stage.name, outcome.folder);
       if (outcome.reused) {
-        logging.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", stage.name, outcome.folder.string()));
+        logging.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", stage.name,
+                                outcome.folder.string()));
       }
       context.finished[stage.name] = outcome;
       result.stages.push_back(std::move(outcome));
@@ -179,16 +191,18 @@ void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Pro
   diagnostics.throw_if_any();
 }
 
-StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint, const std::string& data,
-                           const RunOptions& options, at::Device device) {
+StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
+                           const std::string& data, const RunOptions& options, at::Device device) {
   auto result = read_result(stage_folder);
-  if (!result) throw FileError(stage_folder.string() + " holds no finished stage (no intact result.json and ckpt/last)");
+  if (!result)
+    throw FileError(stage_folder.string() + " holds no finished stage (no intact result.json and ckpt/last)");
   const auto settings = read_stage_settings(stage_folder / "settings.toml", registered_components());
   ComponentSpec spec = settings.data;
   if (!data.empty()) {
     Diagnostics diagnostics;
     const auto extras = fields_of<DataSelection>();
-    const Value resolved = resolve_component("dataset", extras, Value::parse(data), registered_components(), diagnostics);
+    const Value resolved =
+        resolve_component("dataset", extras, Value::parse(data), registered_components(), diagnostics);
     diagnostics.throw_if_any();
     spec = to_component("dataset", extras, resolved);
   }
@@ -202,13 +216,13 @@ StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std:
 }
 
 std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
-  std::string text = fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8} {:>8} {:>8} {:>9}\n", "stage", "network", "parameters", "epochs", "top-1 %",
-                                 "top-5 %", "NLL", "seconds");
+  std::string text = fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8} {:>8} {:>8} {:>9}\n", "stage", "network",
+                                 "parameters", "epochs", "top-1 %", "top-5 %", "NLL", "seconds");
   for (const StageResult& stage : stages) {
     for (const NetworkResult& network : stage.networks) {
-      text += fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8.2f} {:>8.2f} {:>8.4f} {:>9}\n", stage.stage, network.name, network.parameters,
-                          stage.epochs, 100 * network.test.top1, 100 * network.test.top5, network.test.nll,
-                          stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds));
+      text += fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8.2f} {:>8.2f} {:>8.4f} {:>9}\n", stage.stage, network.name,
+                          network.parameters, stage.epochs, 100 * network.test.top1, 100 * network.test.top5,
+                          network.test.nll, stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds));
     }
   }
   // A distilled student against the same network trained on labels alone: the question that most recipes ask.
@@ -231,8 +245,9 @@ std::string summary_csv(const std::vector<StageResult>& stages) {
   std::string text = "stage,network,parameters,epochs,seconds,reused,top1,top5,nll,samples\n";
   for (const StageResult& stage : stages) {
     for (const NetworkResult& network : stage.networks) {
-      text += fmt::format("{},{},{},{},{:.3f},{},{},{},{},{}\n", stage.stage, network.name, network.parameters, stage.epochs, stage.seconds,
-                          stage.reused, network.test.top1, network.test.top5, network.test.nll, network.test.samples);
+      text += fmt::format("{},{},{},{},{:.3f},{},{},{},{},{}\n", stage.stage, network.name, network.parameters,
+                          stage.epochs, stage.seconds, stage.reused, network.test.top1, network.test.top5,
+                          network.test.nll, network.test.samples);
     }
   }
   return text;

@@ -2,7 +2,6 @@
 #include "engine/networks.h"
 
 #include <ATen/TensorOperators.h>
-
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_amp_update_scale.h>
 #include <ATen/ops/_foreach_lerp.h>
@@ -28,8 +27,8 @@ at::Tensor in_memory_order(const at::Tensor& images, const Placement& placement)
   return placement.channels_last && images.dim() == 4 ? images.contiguous(at::MemoryFormat::ChannelsLast) : images;
 }
 
-/// Casts the weights of a frozen network once: they would miss autocast's cache and be cast in every pass. Normalisation keeps
-/// its statistics in fp32.
+/// Casts the weights of a frozen network once: they would miss autocast's cache and be cast in every pass.
+/// Normalisation keeps its statistics in fp32.
 void cast_frozen(torch::nn::Module& module, at::ScalarType precision) {
   if (precision == at::kFloat) return;
   for (const auto& part : module.modules(/*include_self=*/true)) {
@@ -48,11 +47,12 @@ void set_memory_order(Model& model, const Placement& placement) {
   }
 }
 
-std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& info, RandomKey key, const Placement& placement) {
+std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& info, RandomKey key,
+                                   const Placement& placement) {
   // The only use of LibTorch's own generator: its initialisers take no other.
   torch::manual_seed(key.with("initialisation").bits);
-  auto model =
-      make<Model>(spec, {.channels = info.channels, .height = info.height, .width = info.width, .classes = info.classes()});
+  auto model = make<Model>(
+      spec, {.channels = info.channels, .height = info.height, .width = info.width, .classes = info.classes()});
   model->module()->to(placement.device);
   set_memory_order(*model, placement);
   return model;
@@ -75,7 +75,8 @@ void load_state_dict(Model& model, const TensorMap& state, const std::string& so
     if (found == state.end()) {
       problems += "\n    missing: " + name;
     } else if (found->second.sizes() != tensor.sizes()) {
-      problems += fmt::format("\n    wrong shape: {} is {} and should be {}", name, c10::str(found->second.sizes()), c10::str(tensor.sizes()));
+      problems += fmt::format("\n    wrong shape: {} is {} and should be {}", name, c10::str(found->second.sizes()),
+                              c10::str(tensor.sizes()));
     }
   }
   for (const auto& [name, tensor] : state) {
@@ -85,8 +86,8 @@ void load_state_dict(Model& model, const TensorMap& state, const std::string& so
   for (const auto& [name, tensor] : own) tensor.copy_(state.at(name));
 }
 
-at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set, const AugmentationChain& augmentations,
-                           std::int64_t batch_size) {
+at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set,
+                           const AugmentationChain& augmentations, std::int64_t batch_size) {
   const torch::NoGradGuard no_grad;
   const auto module = model.module();
   const bool training = module->is_training();
@@ -95,7 +96,8 @@ at::Tensor evaluate_logits(Model& model, const Placement& placement, const Image
   at::Tensor logits;
   for (std::int64_t begin = 0; begin < samples; begin += batch_size) {
     const std::int64_t count = std::min(batch_size, samples - begin);
-    const at::Tensor images = in_memory_order(augmentations.apply_in_evaluation(set.images.narrow(0, begin, count)), placement);
+    const at::Tensor images =
+        in_memory_order(augmentations.apply_in_evaluation(set.images.narrow(0, begin, count)), placement);
     const AutocastGuard autocast(placement.device, placement.precision);
     const at::Tensor rows = model.forward(images, {});
     if (!logits.defined()) logits = at::empty({samples, rows.size(1)}, rows.options().dtype(at::kFloat));
@@ -105,7 +107,8 @@ at::Tensor evaluate_logits(Model& model, const Placement& placement, const Image
   return logits;
 }
 
-TrainedNetwork::TrainedNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, RandomKey key)
+TrainedNetwork::TrainedNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement,
+                               RandomKey key)
     : name_(std::move(name)), model_(std::move(model)), placement_(placement), key_(key.with("passes")) {
   model_->module()->train();
 }
@@ -130,7 +133,8 @@ void TrainedNetwork::add_module(const std::shared_ptr<torch::nn::Module>& module
   modules_.push_back(module);
 }
 
-void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec& schedule, const TrainSettings& settings) {
+void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec& schedule,
+                             const TrainSettings& settings) {
   for (const auto& item : model_->module()->named_parameters()) parameters_.push_back({item.key(), item.value()});
   for (std::size_t i = 0; i < modules_.size(); ++i) {
     for (const auto& item : modules_[i]->named_parameters()) {
@@ -217,7 +221,8 @@ void TrainedNetwork::swap_average() {
   }
 }
 
-at::Tensor TrainedNetwork::evaluate(const ImageSet& set, const AugmentationChain& augmentations, std::int64_t batch_size) {
+at::Tensor TrainedNetwork::evaluate(const ImageSet& set, const AugmentationChain& augmentations,
+                                    std::int64_t batch_size) {
   swap_average();
   at::Tensor logits = evaluate_logits(*model_, placement_, set, augmentations, batch_size);
   swap_average();
@@ -282,7 +287,8 @@ void TrainedNetwork::restore(const TensorMap& result, const TensorMap& training)
   load_state_dict(*model_, result, "the checkpoint of '" + name_ + "'");
   for (const auto& [name, tensor] : optimizer_->state()) tensor.copy_(get("optimizer." + name));
   for (const NamedParameter& parameter : parameters_) {
-    if (!average_.empty() || parameter.name.starts_with("adapter")) parameter.tensor.detach().copy_(get("parameter." + parameter.name));
+    if (!average_.empty() || parameter.name.starts_with("adapter"))
+      parameter.tensor.detach().copy_(get("parameter." + parameter.name));
   }
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_(get("average." + parameters_[i].name));
   const at::Tensor counters = get("counters");
@@ -304,8 +310,8 @@ void TrainedNetwork::restore(const TensorMap& result, const TensorMap& training)
   }
 }
 
-FrozenNetwork::FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, const TeacherPlan& plan,
-                             RandomKey key)
+FrozenNetwork::FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement,
+                             const TeacherPlan& plan, RandomKey key)
     : name_(std::move(name)), model_(std::move(model)), placement_(placement), plan_(plan), key_(key) {
   const auto module = model_->module();
   module->train(plan_.training_mode);
@@ -323,13 +329,14 @@ Outputs FrozenNetwork::outputs(const Batch& batch, const TapRequest& taps) {
 Outputs FrozenNetwork::forward(const at::Tensor& images, const TapRequest& taps) {
   const torch::NoGradGuard no_grad;
   Outputs outputs{{}, Taps(taps)};
-  outputs.logits =
-      model_->forward(in_memory_order(images.to(placement_.precision), placement_), {taps.empty() ? nullptr : &outputs.taps, pass_key_});
+  outputs.logits = model_->forward(in_memory_order(images.to(placement_.precision), placement_),
+                                   {taps.empty() ? nullptr : &outputs.taps, pass_key_});
   if (outputs.logits.scalar_type() != at::kFloat) outputs.logits = outputs.logits.to(at::kFloat);
   return outputs;
 }
 
-void FrozenNetwork::cache_logits(const ImageSet& train, const AugmentationChain& augmentations, std::int64_t batch_size) {
+void FrozenNetwork::cache_logits(const ImageSet& train, const AugmentationChain& augmentations,
+                                 std::int64_t batch_size) {
   const std::int64_t samples = train.labels.size(0);
   for (std::int64_t begin = 0; begin < samples; begin += batch_size) {
     const std::int64_t count = std::min(batch_size, samples - begin);

@@ -28,17 +28,19 @@ struct KD_API Placement {
 KD_API void set_memory_order(Model& model, const Placement& placement);
 
 /// Makes a model with its random initialisation and moves it to its place.
-KD_API std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& info, RandomKey key, const Placement& placement);
+KD_API std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& info, RandomKey key,
+                                          const Placement& placement);
 
 /// Parameters and buffers under the names that Python's state_dict gives them. They share memory with the model.
 KD_API TensorMap state_dict(Model& model);
 
-/// Copies `state` into the model. Throws FileError that lists missing, unexpected and wrongly shaped names; `source` is named.
+/// Copies `state` into the model. Throws FileError that lists missing, unexpected and wrongly shaped names; `source` is
+/// named.
 KD_API void load_state_dict(Model& model, const TensorMap& state, const std::string& source);
 
 /// Logits of a whole set, in evaluation mode: float, N×classes, on the device.
-KD_API at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set, const AugmentationChain& augmentations,
-                                  std::int64_t batch_size);
+KD_API at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set,
+                                  const AugmentationChain& augmentations, std::int64_t batch_size);
 
 /// A network in training, with everything that its updates need.
 class KD_API TrainedNetwork final : public Network {
@@ -101,7 +103,8 @@ class KD_API TrainedNetwork final : public Network {
 class KD_API FrozenNetwork final : public Teacher {
  public:
   /// `key` is for the dropout of a teacher in training mode.
-  FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, const TeacherPlan& plan, RandomKey key);
+  FrozenNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, const TeacherPlan& plan,
+                RandomKey key);
   ~FrozenNetwork() override;
 
   const std::string& name() const override { return name_; }
@@ -109,7 +112,8 @@ class KD_API FrozenNetwork final : public Teacher {
   Outputs outputs(const Batch& batch, const TapRequest& taps) override;
   Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
 
-  /// Computes the logits of every training sample once; outputs() then only looks them up. Exact where a sample has one view.
+  /// Computes the logits of every training sample once; outputs() then only looks them up. Exact where a sample has one
+  /// view.
   void cache_logits(const ImageSet& train, const AugmentationChain& augmentations, std::int64_t batch_size);
 
   /// Tells the network which step it answers in: a new dropout mask for each, in training mode.

@@ -27,7 +27,8 @@ struct KD_API EpochSummary {
   std::int64_t epoch = 0, epochs = 0;  ///< epochs completed
   double learning_rate = 0;
   double images_per_second = 0;
-  std::map<std::string, std::map<std::string, double>> networks;  ///< numbers of each network: "loss", "top1", "test/top1" …
+  std::map<std::string, std::map<std::string, double>>
+      networks;  ///< numbers of each network: "loss", "top1", "test/top1" …
 };
 
 class KD_API Progress {

@@ -26,7 +26,8 @@ void replay_records(const std::filesystem::path& file, const RunContext& context
 
 StageResult run_stage(const StagePlan& plan, RunContext& context) {
   StageParts parts(plan, context);
-  const std::string fingerprint = stage_fingerprint(plan, context, parts.training_data().fingerprint, parts.precision_name());
+  const std::string fingerprint =
+      stage_fingerprint(plan, context, parts.training_data().fingerprint, parts.precision_name());
   const std::filesystem::path folder = stage_folder(context, plan.name, fingerprint);
   std::filesystem::create_directories(folder);
   const FileLock lock(folder / "lock", [&] {

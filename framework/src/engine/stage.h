@@ -6,8 +6,8 @@
 
 namespace kd {
 
-/// Trains a stage, goes on with one that was cut off, or takes one that is there. Throws kd::Error; with ExitCode::kResumable
-/// where a signal stopped it after a checkpoint.
+/// Trains a stage, goes on with one that was cut off, or takes one that is there. Throws kd::Error; with
+/// ExitCode::kResumable where a signal stopped it after a checkpoint.
 KD_API StageResult run_stage(const StagePlan& plan, RunContext& context);
 
 /// Makes everything of a stage without training: data, networks, losses, taps. Problems go to `diagnostics`.

@@ -31,8 +31,9 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
   const std::int64_t size = plan.train.batch_size;
   batches_ = plan.train.drop_last ? samples / size : (samples + size - 1) / size;
   if (batches_ == 0) {
-    throw RecipeError(fmt::format("{}: error: stage '{}' has {} training images, fewer than one batch of {}, and drop_last = true",
-                                  plan.location.to_string(), plan.name, samples, size));
+    throw RecipeError(
+        fmt::format("{}: error: stage '{}' has {} training images, fewer than one batch of {}, and drop_last = true",
+                    plan.location.to_string(), plan.name, samples, size));
   }
 }
 
@@ -40,7 +41,9 @@ StageLoop::~StageLoop() = default;
 
 ScheduleTime StageLoop::time() const {
   const std::int64_t every = plan_.train.accumulate;
-  return {.step = step_ / every, .steps_per_epoch = std::max<std::int64_t>(1, batches_ / every), .epochs = plan_.train.epochs};
+  return {.step = step_ / every,
+          .steps_per_epoch = std::max<std::int64_t>(1, batches_ / every),
+          .epochs = plan_.train.epochs};
 }
 
 void StageLoop::update(Network& network, const std::vector<Term>& terms) {
@@ -118,7 +121,8 @@ void StageLoop::end_epoch() {
   const double passed = std::chrono::duration<double>(Clock::now() - epoch_start_).count();
   const double images_per_second = static_cast<double>((batch_ - epoch_start_batch_) * plan_.train.batch_size) / passed;
   const double learning_rate = parts_.trained().front()->learning_rate(time());
-  for (const auto& network : parts_.trained()) numbers[network->name()]["train/learning_rate"] = network->learning_rate(time());
+  for (const auto& network : parts_.trained())
+    numbers[network->name()]["train/learning_rate"] = network->learning_rate(time());
 
   const bool last = epoch_ == plan_.train.epochs || steps_are_used_up();
   if (last || epoch_ % plan_.train.evaluate_every == 0) {
@@ -178,8 +182,8 @@ void StageLoop::follow(double top1, double loss) {
   lowest_loss_ = std::min(lowest_loss_, loss);
   stopped_early_ = plan_.train.early_stopping > 0 && evaluations_without_gain_ >= plan_.train.early_stopping;
   if (stopped_early_) {
-    context_.progress.say(fmt::format("stage {}: stopped early after epoch {}: {} evaluations without a lower loss", plan_.name, epoch_,
-                                      evaluations_without_gain_));
+    context_.progress.say(fmt::format("stage {}: stopped early after epoch {}: {} evaluations without a lower loss",
+                                      plan_.name, epoch_, evaluations_without_gain_));
   }
 }
 
@@ -201,13 +205,16 @@ void StageLoop::check_finite(const std::string& network, const Numbers& means) c
     if (!std::isfinite(value)) terms += (terms.empty() ? "" : ", ") + name;
   }
   if (terms.empty()) return;
-  throw Error(fmt::format("stage '{}', network '{}', epoch {}: not finite: {}. Try a smaller learning rate, max_gradient_norm, or precision = "
+  throw Error(fmt::format("stage '{}', network '{}', epoch {}: not finite: {}. Try a smaller learning rate, "
+                          "max_gradient_norm, or precision = "
                           "\"fp32\"; the last checkpoint before is in {}",
                           plan_.name, network, epoch_, terms, (folder_ / "ckpt").string()),
               ExitCode::kNotFinite);
 }
 
-double StageLoop::seconds() const { return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - start_).count(); }
+double StageLoop::seconds() const {
+  return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - start_).count();
+}
 
 void StageLoop::save(bool finished) {
   Checkpoint checkpoint;
@@ -216,16 +223,17 @@ void StageLoop::save(bool finished) {
     if (!finished) checkpoint.training.merge(network->training_state());
   }
   for (const auto& [network, meter] : meters_) checkpoint.training.merge(meter.state(meter_prefix(network)));
-  nlohmann::ordered_json state{{"epoch", epoch_},
-                               {"batch", batch_},
-                               {"step", step_},
-                               {"finished", finished},
-                               {"best_top1", best_top1_},
-                               {"lowest_loss", std::isfinite(lowest_loss_) ? nlohmann::json(lowest_loss_) : nlohmann::json(nullptr)},
-                               {"evaluations_without_gain", evaluations_without_gain_},
-                               {"seconds", seconds()},
-                               {"metrics_bytes", std::filesystem::file_size(folder_ / "metrics.jsonl")},
-                               {"results", nlohmann::json::array()}};
+  nlohmann::ordered_json state{
+      {"epoch", epoch_},
+      {"batch", batch_},
+      {"step", step_},
+      {"finished", finished},
+      {"best_top1", best_top1_},
+      {"lowest_loss", std::isfinite(lowest_loss_) ? nlohmann::json(lowest_loss_) : nlohmann::json(nullptr)},
+      {"evaluations_without_gain", evaluations_without_gain_},
+      {"seconds", seconds()},
+      {"metrics_bytes", std::filesystem::file_size(folder_ / "metrics.jsonl")},
+      {"results", nlohmann::json::array()}};
   for (const NetworkResult& result : results_) {
     state["results"].push_back({{"nll", result.test.nll},
                                 {"top1", result.test.top1},
@@ -245,7 +253,8 @@ void StageLoop::save(bool finished) {
 
 void StageLoop::stop() {
   save(/*finished=*/false);
-  throw Error(fmt::format("stopped in stage '{}' after {} steps, at a checkpoint; the same command goes on from there", plan_.name, step_),
+  throw Error(fmt::format("stopped in stage '{}' after {} steps, at a checkpoint; the same command goes on from there",
+                          plan_.name, step_),
               ExitCode::kResumable);
 }
 
@@ -267,7 +276,8 @@ void StageLoop::restore(const Checkpoint& checkpoint) {
     result.test.top1 = results[i].at("top1");
     result.test.top5 = results[i].at("top5");
     result.test.samples = results[i].at("samples");
-    for (const auto& share : results[i].at("per_class")) result.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
+    for (const auto& share : results[i].at("per_class"))
+      result.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
     result.test.per_class_samples = results[i].at("per_class_samples").get<std::vector<std::int64_t>>();
     results_.push_back(std::move(result));
   }
@@ -281,7 +291,8 @@ void StageLoop::restore(const Checkpoint& checkpoint) {
     }
     if (!on_device.empty()) meters_[network->name()].restore(meter_prefix(network->name()), on_device);
   }
-  context_.progress.say(fmt::format("stage {}: going on after {} of {} epochs", plan_.name, epoch_, plan_.train.epochs));
+  context_.progress.say(
+      fmt::format("stage {}: going on after {} of {} epochs", plan_.name, epoch_, plan_.train.epochs));
 }
 
 }  // namespace kd

@@ -18,8 +18,9 @@ namespace {
 /// A table of cached logits may take this much memory.
 constexpr std::int64_t kMostCacheBytes = std::int64_t{2} << 30;
 
-/// Below this many multiply-adds a step, a second thread costs more in waiting than it computes: a 784-196-10 network at batch 32
-/// trains faster on one thread, and two threads are many times slower as soon as another process wants a core.
+/// Below this many multiply-adds a step, a second thread costs more in waiting than it computes: a 784-196-10 network
+/// at batch 32 trains faster on one thread, and two threads are many times slower as soon as another process wants a
+/// core.
 constexpr std::int64_t kWorthThreads = 100'000'000;
 
 /// The model's plan of a teacher, wherever its weights come from, with the file of the weights.
@@ -36,16 +37,19 @@ TeacherSource find_teacher(const TeacherPlan& teacher, const RunContext& context
         return {network.model, network_file(result, network.name, teacher.checkpoint)};
       }
     }
-    throw RecipeError(fmt::format("{}: error: stage '{}' has no network '{}'", teacher.location.to_string(), teacher.stage, teacher.network));
+    throw RecipeError(fmt::format("{}: error: stage '{}' has no network '{}'", teacher.location.to_string(),
+                                  teacher.stage, teacher.network));
   };
   if (!teacher.run.empty()) {
     const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
     if (!result) {
-      throw FileError(fmt::format("{}: error: {} holds no finished stage '{}'", teacher.location.to_string(), teacher.run, teacher.stage));
+      throw FileError(fmt::format("{}: error: {} holds no finished stage '{}'", teacher.location.to_string(),
+                                  teacher.run, teacher.stage));
     }
     return from_result(*result);
   }
-  if (const auto found = context.finished.find(teacher.stage); found != context.finished.end()) return from_result(found->second);
+  if (const auto found = context.finished.find(teacher.stage); found != context.finished.end())
+    return from_result(found->second);
   for (const StagePlan& stage : context.plan.stages) {
     if (stage.name != teacher.stage) continue;
     for (const NetworkPlan& network : stage.networks) {
@@ -59,8 +63,9 @@ void require_taps(const TapRequest& wanted, Model& model, const std::string& nam
   const std::vector<std::string> offered = model.tap_names();
   for (const std::string& tap : wanted) {
     if (std::find(offered.begin(), offered.end(), tap) != offered.end()) continue;
-    throw RecipeError(fmt::format("error: a loss wants the feature '{}' of '{}', which offers none of that name\n    hint: {}", tap, name,
-                                  name_hint(tap, offered, "it offers")));
+    throw RecipeError(
+        fmt::format("error: a loss wants the feature '{}' of '{}', which offers none of that name\n    hint: {}", tap,
+                    name, name_hint(tap, offered, "it offers")));
   }
 }
 
@@ -70,7 +75,8 @@ StageParts::StageParts(const StagePlan& plan, const RunContext& context)
     : plan_(plan),
       context_(context),
       key_(RandomKey{static_cast<std::uint64_t>(context.plan.seed)}.with(plan.name)),
-      data_(load_training_data(plan.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed), context.device)),
+      data_(load_training_data(plan.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed),
+                               context.device)),
       augmentations_(plan.train.augment, data_.info) {
   make_networks();
 }
@@ -87,7 +93,8 @@ void StageParts::make_networks() {
   }
   placement_.device = context_.device;
   placement_.precision = choose_precision(plan_.train.precision, context_.device, convolutional);
-  placement_.channels_last = plan_.train.channels_last == Switch::kOn || (plan_.train.channels_last == Switch::kAuto && convolutional);
+  placement_.channels_last =
+      plan_.train.channels_last == Switch::kOn || (plan_.train.channels_last == Switch::kAuto && convolutional);
   for (std::size_t i = 0; i < models.size(); ++i) {
     const std::string& name = plan_.networks[i].name;
     set_memory_order(*models[i], placement_);
@@ -103,30 +110,29 @@ std::string StageParts::precision_name() const {
 void StageParts::make_teachers(bool with_weights) {
   for (const TeacherPlan& teacher : plan_.teachers) {
     const TeacherSource source = find_teacher(teacher, context_);
-    const std::string name = teacher.stage.empty() ? std::filesystem::path(teacher.file).stem().string() : teacher.stage;
+    const std::string name =
+        teacher.stage.empty() ? std::filesystem::path(teacher.file).stem().string() : teacher.stage;
     auto model = place_model(source.model, data_.info, key_.with("teacher"), placement_);
-    if (with_weights || !teacher.file.empty()) load_state_dict(*model, read_safetensors(source.file), source.file.string());
-    frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher, key_.with("teacher").with(frozen_.size())));
+    if (with_weights || !teacher.file.empty())
+      load_state_dict(*model, read_safetensors(source.file), source.file.string());
+    frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher,
+                                                      key_.with("teacher").with(frozen_.size())));
     teachers_.push_back(frozen_.back().get());
   }
 }
 
 void StageParts::prepare() {
   choose_threads();
-  make_teachers(/*with_weights=*/true);
-  scheme_ = make<Scheme>(plan_.scheme);
-  scheme_->setup(*this);
-  for (std::size_t i = 0; i < trained_.size(); ++i) {
-    const NetworkPlan& network = plan_.networks[i];
-    trained_[i]->prepare(network.optimizer ? network.optimizer : plan_.train.optimizer,
-                         network.schedule ? network.schedule : plan_.train.schedule, plan_.train);
-  }
+  assemble(/*with_weights=*/true);
   if (!should_cache()) return;
-  for (const auto& teacher : frozen_) teacher->cache_logits(data_.train, augmentations_, plan_.train.evaluation_batch_size);
+  for (const auto& teacher : frozen_)
+    teacher->cache_logits(data_.train, augmentations_, plan_.train.evaluation_batch_size);
 }
 
-void StageParts::check() {
-  make_teachers(/*with_weights=*/false);
+void StageParts::check() { assemble(/*with_weights=*/false); }
+
+void StageParts::assemble(bool with_weights) {
+  make_teachers(with_weights);
   scheme_ = make<Scheme>(plan_.scheme);
   scheme_->setup(*this);
   for (std::size_t i = 0; i < trained_.size(); ++i) {
@@ -141,9 +147,11 @@ void StageParts::begin_step(std::int64_t step) {
 }
 
 bool StageParts::should_cache() const {
-  const bool repeatable = std::none_of(frozen_.begin(), frozen_.end(), [](const auto& teacher) { return teacher->in_training_mode(); });
+  const bool repeatable =
+      std::none_of(frozen_.begin(), frozen_.end(), [](const auto& teacher) { return teacher->in_training_mode(); });
   const std::int64_t bytes = samples() * data_.info.classes() * 4 * static_cast<std::int64_t>(frozen_.size());
-  return plan_.train.teacher_cache == Switch::kAuto && repeatable && augmentations_.views() == 1 && bytes <= kMostCacheBytes;
+  return plan_.train.teacher_cache == Switch::kAuto && repeatable && augmentations_.views() == 1 &&
+         bytes <= kMostCacheBytes;
 }
 
 void StageParts::choose_threads() const {
@@ -166,12 +174,14 @@ void StageParts::train_with(Network& network, const std::shared_ptr<torch::nn::M
 }
 
 void StageParts::require(const LossNeeds& needs, const Network& student) {
-  const auto found = std::find_if(trained_.begin(), trained_.end(), [&](const auto& network) { return network.get() == &student; });
+  const auto found =
+      std::find_if(trained_.begin(), trained_.end(), [&](const auto& network) { return network.get() == &student; });
   require_taps(needs.student_taps, (*found)->model(), student.name());
   if (needs.teacher && frozen_.empty()) {
-    throw RecipeError(fmt::format("{}: error: a loss of scheme '{}' needs a teacher, and this stage has none\n    hint: give the stage "
-                                  "'teachers', or take a scheme with teachers",
-                                  plan_.scheme.location.to_string(), plan_.scheme.type));
+    throw RecipeError(fmt::format(
+        "{}: error: a loss of scheme '{}' needs a teacher, and this stage has none\n    hint: give the stage "
+        "'teachers', or take a scheme with teachers",
+        plan_.scheme.location.to_string(), plan_.scheme.type));
   }
   for (const auto& teacher : frozen_) require_taps(needs.teacher_taps, teacher->model(), teacher->name());
 }

@@ -44,6 +44,7 @@ class StageParts final : public StageContext {
  private:
   void make_networks();
   void make_teachers(bool with_weights);
+  void assemble(bool with_weights);
   void choose_threads() const;
   bool should_cache() const;
 

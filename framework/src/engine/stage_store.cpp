@@ -21,7 +21,8 @@ namespace {
 constexpr const char* kNumerics = "kdrun-numerics-1";
 
 /// Settings of a stage that change its speed, not its result.
-constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "teachers", "precision"};
+constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "teachers",
+                                       "precision"};
 
 std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context) {
   std::string fingerprint;
@@ -34,12 +35,14 @@ std::string teacher_identity(const TeacherPlan& teacher, const RunContext& conte
   } else {
     fingerprint = context.finished.at(teacher.stage).fingerprint;
   }
-  return fmt::format("{} {} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight, teacher.training_mode);
+  return fmt::format("{} {} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight,
+                     teacher.training_mode);
 }
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {
   nlohmann::ordered_json per_class = nlohmann::json::array();
-  for (const double share : network.test.per_class) per_class.emplace_back(std::isnan(share) ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(share));
+  for (const double share : network.test.per_class)
+    per_class.emplace_back(std::isnan(share) ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(share));
   return {{"name", network.name},
           {"model", network.model.type},
           {"model_parameters", network.model.parameters.to_toml()},
@@ -57,13 +60,18 @@ NetworkResult network_from_json(const nlohmann::json& json) {
   NetworkResult network;
   network.name = json.at("name");
   network.parameters = json.at("parameters");
-  network.model = {"model", json.at("model"), Value::parse(json.at("model_parameters").get<std::string>()), Value(Value::Table{}), {}};
+  network.model = {"model",
+                   json.at("model"),
+                   Value::parse(json.at("model_parameters").get<std::string>()),
+                   Value(Value::Table{}),
+                   {}};
   const auto& test = json.at("test");
   network.test.samples = test.at("samples");
   network.test.nll = test.at("nll");
   network.test.top1 = test.at("top1");
   network.test.top5 = test.at("top5");
-  for (const auto& share : test.at("per_class")) network.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
+  for (const auto& share : test.at("per_class"))
+    network.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
   network.test.per_class_samples = test.at("per_class_samples").get<std::vector<std::int64_t>>();
   return network;
 }
@@ -75,20 +83,23 @@ std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, 
   Value settings = plan.resolved;
   for (const char* key : kWithoutEffect) settings.erase(key);
   Digest digest;
-  digest.add(fmt::format("{} torch {} seed {} device {} precision {} steps {} deterministic {}\n", kNumerics, TORCH_VERSION, context.plan.seed,
-                         context.device.is_cuda() ? "cuda" : "cpu", precision, context.max_steps, context.deterministic));
+  digest.add(fmt::format("{} torch {} seed {} device {} precision {} steps {} deterministic {}\n", kNumerics,
+                         TORCH_VERSION, context.plan.seed, context.device.is_cuda() ? "cuda" : "cpu", precision,
+                         context.max_steps, context.deterministic));
   digest.add(settings.to_toml()).add(data_fingerprint);
   for (const TeacherPlan& teacher : plan.teachers) digest.add("\nteacher " + teacher_identity(teacher, context));
   return digest.hex();
 }
 
-std::filesystem::path stage_folder(const RunContext& context, const std::string& stage, const std::string& fingerprint) {
+std::filesystem::path stage_folder(const RunContext& context, const std::string& stage,
+                                   const std::string& fingerprint) {
   return context.runs_folder / ".stages" / (stage + "-" + fingerprint.substr(0, 16));
 }
 
 void write_result(const StageResult& result) {
-  nlohmann::ordered_json json{{"stage", result.stage},     {"fingerprint", result.fingerprint}, {"epochs", result.epochs},
-                              {"seconds", result.seconds}, {"precision", result.precision},     {"networks", nlohmann::json::array()}};
+  nlohmann::ordered_json json{{"stage", result.stage},         {"fingerprint", result.fingerprint},
+                              {"epochs", result.epochs},       {"seconds", result.seconds},
+                              {"precision", result.precision}, {"networks", nlohmann::json::array()}};
   for (const NetworkResult& network : result.networks) json["networks"].push_back(to_json(network));
   write_file(result.folder / "result.json", json.dump(2) + "\n");
 }
@@ -115,7 +126,8 @@ std::optional<StageResult> read_result(const std::filesystem::path& folder) {
   }
 }
 
-std::filesystem::path network_file(const StageResult& stage, const std::string& network, const std::string& checkpoint) {
+std::filesystem::path network_file(const StageResult& stage, const std::string& network,
+                                   const std::string& checkpoint) {
   const std::string name = network.empty() ? stage.networks.front().name : network;
   return stage.folder / "ckpt" / checkpoint / (name + ".safetensors");
 }

@@ -1,4 +1,5 @@
-// Where finished stages are kept: under a fingerprint of everything that determines them, so that any recipe can use them again.
+// Where finished stages are kept: under a fingerprint of everything that determines them, so that any recipe can use
+// them again.
 #pragma once
 
 #include <filesystem>
@@ -9,19 +10,21 @@
 
 namespace kd {
 
-/// SHA-256 over the stage's settings, its data, seed, device and precision, the fingerprints of its teachers, and the version of
-/// kdrun's arithmetic. Settings that change speed only do not count.
-KD_API std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, const std::string& data_fingerprint,
-                                     const std::string& precision);
+/// SHA-256 over the stage's settings, its data, seed, device and precision, the fingerprints of its teachers, and the
+/// version of kdrun's arithmetic. Settings that change speed only do not count.
+KD_API std::string stage_fingerprint(const StagePlan& plan, const RunContext& context,
+                                     const std::string& data_fingerprint, const std::string& precision);
 
 /// <runs>/.stages/<stage>-<first 16 digits>
-KD_API std::filesystem::path stage_folder(const RunContext& context, const std::string& stage, const std::string& fingerprint);
+KD_API std::filesystem::path stage_folder(const RunContext& context, const std::string& stage,
+                                          const std::string& fingerprint);
 
 KD_API void write_result(const StageResult& result);
 /// The result in `folder` if a stage was finished there and its networks are intact.
 KD_API std::optional<StageResult> read_result(const std::filesystem::path& folder);
 
 /// The weights of a network of a finished stage. `checkpoint` is "last" or "best".
-KD_API std::filesystem::path network_file(const StageResult& stage, const std::string& network, const std::string& checkpoint);
+KD_API std::filesystem::path network_file(const StageResult& stage, const std::string& network,
+                                          const std::string& checkpoint);
 
 }  // namespace kd

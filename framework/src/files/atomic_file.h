@@ -22,7 +22,8 @@ KD_API void replace_link(const std::filesystem::path& link, const std::filesyste
 /// The whole text of a file. Throws kd::FileError where it cannot be read.
 KD_API std::string read_text(const std::filesystem::path& file);
 
-/// A lock on a file that ends with the process that holds it. Waits until it is free; `waiting` is called once if it is not.
+/// A lock on a file that ends with the process that holds it. Waits until it is free; `waiting` is called once if it is
+/// not.
 class KD_API FileLock {
  public:
   FileLock(const std::filesystem::path& file, const std::function<void()>& waiting);

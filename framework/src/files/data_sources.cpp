@@ -1,5 +1,5 @@
-// data_sources.h: official addresses and SHA-256. MNIST's are those of the mirror that torchvision uses too: the authors' own
-// server does not answer reliably.
+// data_sources.h: official addresses and SHA-256. MNIST's are those of the mirror that torchvision uses too: the
+// authors' own server does not answer reliably.
 #include "files/data_sources.h"
 
 #include <fmt/format.h>
@@ -42,7 +42,8 @@ const std::vector<DataSource>& data_sources() {
                   {"t10k-labels-idx1-ubyte", "", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"}}),
       {"cifar10",
        "cifar-10-batches-bin",
-       {{"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", ""}},
+       {{"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+         "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", ""}},
        {{"cifar-10-batches-bin/batches.meta.txt", ""},
         {"cifar-10-batches-bin/data_batch_1.bin", ""},
         {"cifar-10-batches-bin/data_batch_2.bin", ""},
@@ -52,11 +53,13 @@ const std::vector<DataSource>& data_sources() {
         {"cifar-10-batches-bin/test_batch.bin", ""}}},
       {"cifar100",
        "cifar-100-binary",
-       {{"https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec", ""}},
+       {{"https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+         "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec", ""}},
        {{"cifar-100-binary/train.bin", "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29"},
         {"cifar-100-binary/test.bin", "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"},
         {"cifar-100-binary/fine_label_names.txt", "4a53f81a8af29bb6aa646bfe2c455db1b061edfde82a39c0cfc313ef536c681b"},
-        {"cifar-100-binary/coarse_label_names.txt", "14e28b5b70e3d8a29704b0d9f8c5985cca5f3c3d08ea043dcc87a036df37a2b3"}}}};
+        {"cifar-100-binary/coarse_label_names.txt",
+         "14e28b5b70e3d8a29704b0d9f8c5985cca5f3c3d08ea043dcc87a036df37a2b3"}}}};
   return sources;
 }
 
@@ -73,7 +76,8 @@ std::vector<std::string> verify_data(const DataSource& source, const std::filesy
   return problems;
 }
 
-void fetch_data(const DataSource& source, const std::filesystem::path& root, const std::string& mirror, const DownloadProgress& progress) {
+void fetch_data(const DataSource& source, const std::filesystem::path& root, const std::string& mirror,
+                const DownloadProgress& progress) {
   for (const DataSource::Archive& archive : source.archives) {
     const std::string name = archive.url.substr(archive.url.rfind('/') + 1);
     const std::filesystem::path file = root / "downloads" / name;
@@ -82,9 +86,10 @@ void fetch_data(const DataSource& source, const std::filesystem::path& root, con
     // A mirror may have packed the files anew; what it holds is checked below.
     if (mirror.empty() && !archive.sha256.empty() && file_digest(file) != archive.sha256) {
       std::filesystem::remove(file);
-      throw FileError(fmt::format("{}: its SHA-256 is not that of the official file; it was removed\n    hint: fetch it again, or give another "
-                                  "address with --mirror",
-                                  url));
+      throw FileError(fmt::format(
+          "{}: its SHA-256 is not that of the official file; it was removed\n    hint: fetch it again, or give another "
+          "address with --mirror",
+          url));
     }
     unpack(file, archive.single_name.empty() ? root : root / source.folder, archive.single_name);
     std::filesystem::remove(file);

@@ -13,11 +13,11 @@ namespace kd {
 struct KD_API DataSource {
   struct Archive {
     std::string url;
-    std::string sha256;  ///< of the archive; empty where only its content has a published one
+    std::string sha256;       ///< of the archive; empty where only its content has a published one
     std::string single_name;  ///< the file it holds; empty for a .tar.gz
   };
   struct File {
-    std::string path;  ///< below the data root
+    std::string path;    ///< below the data root
     std::string sha256;  ///< empty: the archive's counts
   };
 
@@ -32,7 +32,8 @@ KD_API const std::vector<DataSource>& data_sources();
 /// Lines that say what is missing or wrong of a data set under `root`; none where it is whole.
 KD_API std::vector<std::string> verify_data(const DataSource& source, const std::filesystem::path& root);
 
-/// Downloads what is missing or wrong, checks it and unpacks it. `mirror`: a URL that replaces the folder of each official one.
+/// Downloads what is missing or wrong, checks it and unpacks it. `mirror`: a URL that replaces the folder of each
+/// official one.
 KD_API void fetch_data(const DataSource& source, const std::filesystem::path& root, const std::string& mirror,
                        const DownloadProgress& progress);
 

@@ -27,10 +27,13 @@ int on_progress(void* data, curl_off_t total, curl_off_t now, curl_off_t, curl_o
 }
 
 /// One attempt; returns the HTTP status.
-long transfer_once(CURL* curl, const std::string& url, const std::filesystem::path& part, const DownloadProgress& progress) {
+long transfer_once(CURL* curl, const std::string& url, const std::filesystem::path& part,
+                   const DownloadProgress& progress) {
   std::error_code missing;
   const auto size = std::filesystem::file_size(part, missing);
-  Transfer transfer{.file = std::fopen(part.c_str(), "ab"), .already = missing ? 0 : static_cast<std::int64_t>(size), .progress = &progress};
+  Transfer transfer{.file = std::fopen(part.c_str(), "ab"),
+                    .already = missing ? 0 : static_cast<std::int64_t>(size),
+                    .progress = &progress};
   if (transfer.file == nullptr) throw Error("cannot write " + part.string());
   curl_easy_reset(curl);
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
@@ -56,8 +59,9 @@ long transfer_once(CURL* curl, const std::string& url, const std::filesystem::pa
     return transfer_once(curl, url, part, progress);
   }
   const std::string cause = status >= 400 ? fmt::format("the server answers {}", status) : curl_easy_strerror(code);
-  throw Error(fmt::format("cannot download {}: {}\n    hint: what has come is kept in {}; the same command goes on from there", url, cause,
-                          part.string()));
+  throw Error(
+      fmt::format("cannot download {}: {}\n    hint: what has come is kept in {}; the same command goes on from there",
+                  url, cause, part.string()));
 }
 
 }  // namespace
@@ -75,10 +79,12 @@ void download(const std::string& url, const std::filesystem::path& file, const D
 namespace {
 
 /// The path of an entry inside the folder; throws where it would lie outside.
-std::filesystem::path safe_path(const std::string& entry, const std::filesystem::path& folder, const std::filesystem::path& archive) {
+std::filesystem::path safe_path(const std::string& entry, const std::filesystem::path& folder,
+                                const std::filesystem::path& archive) {
   const std::filesystem::path path(entry);
   for (const auto& step : path) {
-    if (step == ".." || path.is_absolute()) throw FileError(archive.string() + ": entry '" + entry + "' would leave the folder; nothing more is unpacked");
+    if (step == ".." || path.is_absolute())
+      throw FileError(archive.string() + ": entry '" + entry + "' would leave the folder; nothing more is unpacked");
   }
   return folder / path;
 }
@@ -97,12 +103,15 @@ void unpack(const std::filesystem::path& archive, const std::filesystem::path& f
   };
   check(archive_read_open_filename(reader.get(), archive.c_str(), 1 << 16));
   archive_entry* entry = nullptr;
-  for (int code = archive_read_next_header(reader.get(), &entry); code != ARCHIVE_EOF; code = archive_read_next_header(reader.get(), &entry)) {
+  for (int code = archive_read_next_header(reader.get(), &entry); code != ARCHIVE_EOF;
+       code = archive_read_next_header(reader.get(), &entry)) {
     check(code);
     const bool raw = archive_format(reader.get()) == ARCHIVE_FORMAT_RAW;
-    const std::filesystem::path target = raw ? folder / single_name : safe_path(archive_entry_pathname(entry), folder, archive);
+    const std::filesystem::path target =
+        raw ? folder / single_name : safe_path(archive_entry_pathname(entry), folder, archive);
     if (!raw && archive_entry_filetype(entry) == AE_IFDIR) continue;
-    if (!raw && archive_entry_filetype(entry) != AE_IFREG) throw FileError(archive.string() + ": entry '" + target.string() + "' is no plain file");
+    if (!raw && archive_entry_filetype(entry) != AE_IFREG)
+      throw FileError(archive.string() + ": entry '" + target.string() + "' is no plain file");
     std::filesystem::create_directories(target.parent_path());
     std::FILE* file = std::fopen(target.c_str(), "wb");
     if (file == nullptr) throw Error("cannot write " + target.string());
@@ -113,7 +122,8 @@ void unpack(const std::filesystem::path& archive, const std::filesystem::path& f
     for (int block = archive_read_data_block(reader.get(), &bytes, &size, &offset); block != ARCHIVE_EOF;
          block = archive_read_data_block(reader.get(), &bytes, &size, &offset)) {
       check(block);
-      if (std::fwrite(bytes, 1, size, file) != size) throw Error("cannot write " + target.string() + ": is the disk full?");
+      if (std::fwrite(bytes, 1, size, file) != size)
+        throw Error("cannot write " + target.string() + ": is the disk full?");
     }
   }
 }

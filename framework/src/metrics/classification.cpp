@@ -42,7 +42,8 @@ ClassificationResult ClassificationMeter::result() const {
     const auto hit = static_cast<double>(hits.const_data_ptr<std::int64_t>()[c]);
     result.samples += count;
     result.per_class_samples.push_back(count);
-    result.per_class.push_back(count == 0 ? std::numeric_limits<double>::quiet_NaN() : hit / static_cast<double>(count));
+    result.per_class.push_back(count == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                          : hit / static_cast<double>(count));
   }
   const double* sum = sums.const_data_ptr<double>();
   const auto all = static_cast<double>(std::max<std::int64_t>(1, result.samples));

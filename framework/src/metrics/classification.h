@@ -12,10 +12,10 @@ namespace kd {
 
 struct KD_API ClassificationResult {
   std::int64_t samples = 0;
-  double nll = 0;   ///< mean −ln p of the label, in nats
-  double top1 = 0;  ///< share in [0, 1]
-  double top5 = 0;  ///< share in [0, 1]; equals 1 below six classes
-  std::vector<double> per_class;       ///< top-1 share of each class; NaN for a class without samples
+  double nll = 0;                 ///< mean −ln p of the label, in nats
+  double top1 = 0;                ///< share in [0, 1]
+  double top5 = 0;                ///< share in [0, 1]; equals 1 below six classes
+  std::vector<double> per_class;  ///< top-1 share of each class; NaN for a class without samples
   std::vector<std::int64_t> per_class_samples;
 };
 
@@ -30,9 +30,9 @@ class KD_API ClassificationMeter {
 
  private:
   std::int64_t classes_;
-  at::Tensor sums_;      // double: Σ nll, top-1 hits, top-5 hits
-  at::Tensor hits_;      // int64, classes
-  at::Tensor samples_;   // int64, classes
+  at::Tensor sums_;     // double: Σ nll, top-1 hits, top-5 hits
+  at::Tensor hits_;     // int64, classes
+  at::Tensor samples_;  // int64, classes
 };
 
 }  // namespace kd

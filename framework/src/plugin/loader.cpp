@@ -41,7 +41,8 @@ std::string_view section_bytes(const std::string& bytes, const Elf64_Shdr& secti
 }
 
 void check_header(const std::string& bytes) {
-  if (bytes.size() < SELFMAG || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0) throw Error("this is no shared library (no ELF header)");
+  if (bytes.size() < SELFMAG || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0)
+    throw Error("this is no shared library (no ELF header)");
   const auto header = read_at<Elf64_Ehdr>(bytes, 0);
 #if defined(__x86_64__)
   constexpr int kMachine = EM_X86_64;
@@ -55,7 +56,9 @@ void check_header(const std::string& bytes) {
 }
 
 /// Where libkdrun lies, whichever program uses it.
-std::filesystem::path own_folder() { return std::filesystem::path(boost::dll::this_line_location().string()).parent_path(); }
+std::filesystem::path own_folder() {
+  return std::filesystem::path(boost::dll::this_line_location().string()).parent_path();
+}
 
 }  // namespace
 
@@ -68,11 +71,14 @@ std::string read_stamp(const std::filesystem::path& library) {
   const auto section_at = [&](std::size_t i) {
     return read_at<Elf64_Shdr>(bytes, header.e_shoff + i * sizeof(Elf64_Shdr));
   };
-  if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shstrndx >= header.e_shnum) throw Error("the file is truncated");
+  if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shstrndx >= header.e_shnum)
+    throw Error("the file is truncated");
   const std::string_view names = section_bytes(bytes, section_at(header.e_shstrndx));
   for (std::size_t i = 0; i < header.e_shnum; ++i) {
     const Elf64_Shdr section = section_at(i);
-    if (section.sh_name >= names.size() || names.substr(section.sh_name).substr(0, 13) != std::string_view(".kdrun_stamp\0", 13)) continue;
+    if (section.sh_name >= names.size() ||
+        names.substr(section.sh_name).substr(0, 13) != std::string_view(".kdrun_stamp\0", 13))
+      continue;
     const std::string_view text = section_bytes(bytes, section);
     if (!text.starts_with(kStampMark)) throw Error("its stamp is damaged");
     return std::string(text.substr(kStampMark.size(), text.find('\0') - kStampMark.size()));
@@ -81,7 +87,8 @@ std::string read_stamp(const std::filesystem::path& library) {
 }
 
 std::string own_stamp() {
-  return "api=" KD_TEXT(KD_PLUGIN_API_VERSION) " torch=" KD_TORCH_VERSION " cxx11abi=" KD_TEXT(_GLIBCXX_USE_CXX11_ABI) " sanitize=" KD_SANITIZE;
+  return "api=" KD_TEXT(KD_PLUGIN_API_VERSION) " torch=" KD_TORCH_VERSION
+                                               " cxx11abi=" KD_TEXT(_GLIBCXX_USE_CXX11_ABI) " sanitize=" KD_SANITIZE;
 }
 
 std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>& given) {
@@ -104,11 +111,14 @@ namespace {
 void load_library(const std::filesystem::path& file) {
   const std::string stamp = read_stamp(file);
   if (stamp != own_stamp()) {
-    throw Error(fmt::format("built for another kdrun or LibTorch\n        plugin: {}\n        kdrun:  {}\n        rebuild the plugin against "
-                            "this kdrun",
-                            stamp, own_stamp()));
+    throw Error(
+        fmt::format("built for another kdrun or LibTorch\n        plugin: {}\n        kdrun:  {}\n        rebuild the "
+                    "plugin against "
+                    "this kdrun",
+                    stamp, own_stamp()));
   }
-  // The handles are leaked, so that nothing is ever unloaded: a live gradient function made in a plugin crashes the process after dlclose.
+  // The handles are leaked, so that nothing is ever unloaded: a live gradient function made in a plugin crashes the
+  // process after dlclose.
   static auto* const kept = new std::vector<boost::dll::shared_library>;
   boost::dll::shared_library& library = kept->emplace_back();
   std::error_code error;
@@ -119,7 +129,8 @@ void load_library(const std::filesystem::path& file) {
   }
   if (!library.has("kdrun_plugin")) throw Error("it has no entry point 'kdrun_plugin' (build it with kd_add_plugin)");
   const PluginInfo* info = library.get<const PluginInfo*()>("kdrun_plugin")();
-  if (info == nullptr || info->struct_size != sizeof(PluginInfo)) throw Error("its entry point answers something else than a plugin does");
+  if (info == nullptr || info->struct_size != sizeof(PluginInfo))
+    throw Error("its entry point answers something else than a plugin does");
   registry().add(info->entries, file);
 }
 

@@ -30,7 +30,9 @@ void Registry::add(const detail::Entry* entries, const std::filesystem::path& li
   components_.merge(added);
 }
 
-void Registry::refuse(const std::filesystem::path& library, const std::string& reason) { refused_.push_back({library, reason}); }
+void Registry::refuse(const std::filesystem::path& library, const std::string& reason) {
+  refused_.push_back({library, reason});
+}
 
 const RegisteredComponent* Registry::find(const std::string& kind, const std::string& name) const {
   const auto found = components_.find({kind, name});
@@ -92,8 +94,8 @@ void* detail::create_component(const ComponentSpec& spec, const void* context) {
   } catch (const std::exception& error) {
     throw Error(fmt::format("{} could not be made: {} (library {})", what, error.what(), component->library.string()));
   } catch (...) {
-    throw Error(fmt::format("{} could not be made: its constructor threw something that is no exception (library {})", what,
-                            component->library.string()));
+    throw Error(fmt::format("{} could not be made: its constructor threw something that is no exception (library {})",
+                            what, component->library.string()));
   }
 }
 

@@ -26,12 +26,14 @@ struct RefusedLibrary {
   std::string reason;
 };
 
-/// Filled once by load_plugins; leaked on purpose, because live gradient functions refer to plugin code until the very end.
+/// Filled once by load_plugins; leaked on purpose, because live gradient functions refer to plugin code until the very
+/// end.
 class KD_API Registry : public ComponentCatalog {
  public:
   ~Registry() override;
 
-  /// Adds the components of a library, all or none. A name that is taken is refused, naming both libraries and source lines.
+  /// Adds the components of a library, all or none. A name that is taken is refused, naming both libraries and source
+  /// lines.
   void add(const detail::Entry* entries, const std::filesystem::path& library);
   void refuse(const std::filesystem::path& library, const std::string& reason);
 

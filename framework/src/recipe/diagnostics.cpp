@@ -31,7 +31,8 @@ std::string Diagnostics::to_string() const {
   };
   for (const Problem* problem : sorted) rank(problem);
   std::stable_sort(sorted.begin(), sorted.end(), [&](const Problem* a, const Problem* b) {
-    return std::tuple(rank(a), a->location.line, a->location.column) < std::tuple(rank(b), b->location.line, b->location.column);
+    return std::tuple(rank(a), a->location.line, a->location.column) <
+           std::tuple(rank(b), b->location.line, b->location.column);
   });
   std::string text;
   for (const Problem* problem : sorted) {
@@ -56,7 +57,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     for (std::size_t j = 1; j <= b.size(); ++j) {
       d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   }
   return d[a.size()][b.size()];

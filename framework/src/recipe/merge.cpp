@@ -56,10 +56,12 @@ Value read_with_bases(const std::string& file, std::vector<std::filesystem::path
   const Value::List bases = extends->is_list() ? extends->as_list() : Value::List{*extends};
   for (const Value& base : bases) {
     const std::string place = base.location.to_string() + ": error: ";
-    if (!base.is_string()) throw RecipeError(place + "'extends' is a file name or a list of them, and this is " + base.kind_name());
+    if (!base.is_string())
+      throw RecipeError(place + "'extends' is a file name or a list of them, and this is " + base.kind_name());
     const std::filesystem::path path = std::filesystem::path(file).parent_path() / base.as_string();
     if (!std::filesystem::is_regular_file(path)) {
-      throw RecipeError(place + "there is no file " + path.string() + "\n    hint: names in 'extends' are relative to the recipe that holds them");
+      throw RecipeError(place + "there is no file " + path.string() +
+                        "\n    hint: names in 'extends' are relative to the recipe that holds them");
     }
     if (std::find(open.begin(), open.end(), std::filesystem::weakly_canonical(path)) != open.end()) {
       throw RecipeError(place + "'" + base.as_string() + "' extends this recipe in turn");
@@ -113,18 +115,22 @@ void place_all(Value& value, const Location& location) {
 }
 
 /// The value under one step of an override's path, made if it is a new key of a table; null where there can be none.
-Value* descend(Value& at, const std::string& step, bool stage_list, const Location& location, Diagnostics& diagnostics) {
+Value* descend(Value& at, const std::string& step, bool stage_list, const Location& location,
+               Diagnostics& diagnostics) {
   if (at.is_list()) {
     if (stage_list) {
       Value* stage = find_stage(at, step);
       if (stage == nullptr) {
-        diagnostics.error(location, fmt::format("there is no stage '{}'", step), name_hint(step, stage_names(at), "stages"));
+        diagnostics.error(location, fmt::format("there is no stage '{}'", step),
+                          name_hint(step, stage_names(at), "stages"));
       }
       return stage;
     }
-    const bool is_position = !step.empty() && step.size() < 6 && step.find_first_not_of("0123456789") == std::string::npos;
+    const bool is_position =
+        !step.empty() && step.size() < 6 && step.find_first_not_of("0123456789") == std::string::npos;
     if (is_position && std::stoul(step) < at.as_list().size()) return &at.as_list()[std::stoul(step)];
-    diagnostics.error(location, fmt::format("'{}' is no position in a list of {}", step, at.as_list().size()), "positions count from 0");
+    diagnostics.error(location, fmt::format("'{}' is no position in a list of {}", step, at.as_list().size()),
+                      "positions count from 0");
     return nullptr;
   }
   if (!at.is_table()) {
@@ -154,8 +160,9 @@ void apply_override(Value& recipe, const std::string& text, Diagnostics& diagnos
     value = Value::parse(std::string_view(text).substr(equals + 1));
   } catch (const RecipeError&) {
     const std::string given = text.substr(equals + 1);
-    diagnostics.error(place(equals + 1), fmt::format("'{}' is no TOML value", given),
-                      given.empty() ? "" : fmt::format("a string needs quotes: '{}=\"{}\"'", text.substr(0, equals), given));
+    diagnostics.error(
+        place(equals + 1), fmt::format("'{}' is no TOML value", given),
+        given.empty() ? "" : fmt::format("a string needs quotes: '{}=\"{}\"'", text.substr(0, equals), given));
     return;
   }
   place_all(value, place(equals + 1));

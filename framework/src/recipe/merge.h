@@ -9,8 +9,9 @@
 
 namespace kd {
 
-/// Lays `over` on `base`. Tables merge key by key, everything else replaces. A table whose `type` differs replaces, because the
-/// parameters of one type mean nothing to another. A `stage` table laid on a list of stages addresses them by name.
+/// Lays `over` on `base`. Tables merge key by key, everything else replaces. A table whose `type` differs replaces,
+/// because the parameters of one type mean nothing to another. A `stage` table laid on a list of stages addresses them
+/// by name.
 void merge(Value& base, const Value& over, Diagnostics& diagnostics);
 
 /// Reads a recipe file and everything it extends, the file itself laid on top.

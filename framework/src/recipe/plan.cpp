@@ -13,76 +13,6 @@
 
 namespace kd {
 
-void TrainSettings::schema(Schema<TrainSettings>& s) {
-  using T = TrainSettings;
-  s.field("epochs", &T::epochs, "passes over the training set").def(1).at_least(1);
-  s.field("batch_size", &T::batch_size, "samples of one step").def(64).at_least(1);
-  s.component("optimizer", &T::optimizer, "optimizer", "how gradients become new parameters")
-      .def_toml("{ type = 'sgd', lr = 0.05, momentum = 0.9, weight_decay = 5e-4 }");
-  s.component("schedule", &T::schedule, "schedule", "factor of the learning rate over training; constant where left out").optional();
-  s.components("augment", &T::augment, "augmentation", "applied to every training batch in this order; normalize also in evaluation")
-      .def(Value(Value::List{}));
-  s.choice("precision", &T::precision,
-           {{"auto", Precision::kAuto}, {"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"fp16", Precision::kFp16}},
-           "of matrix products; auto takes bf16 where the device is fast in it")
-      .def("auto");
-  s.choice("channels_last", &T::channels_last, {{"auto", Switch::kAuto}, {"on", Switch::kOn}, {"off", Switch::kOff}},
-           "memory order of images; auto takes it for convolutional networks")
-      .def("auto");
-  s.choice("teacher_cache", &T::teacher_cache, {{"auto", Switch::kAuto}, {"off", Switch::kOff}},
-           "keeps a frozen teacher's logits where every sample has a single view")
-      .def("auto");
-  s.field("accumulate", &T::accumulate, "batches whose gradients make one update").def(1).at_least(1);
-  s.field("max_gradient_norm", &T::max_gradient_norm, "gradients are scaled down to this L2 norm; 0: never").def(0.0).at_least(0);
-  s.field("ema", &T::ema, "decay per update of an exponential moving average of the parameters that is evaluated and kept; 0: none")
-      .def(0.0)
-      .at_least(0)
-      .below(1);
-  s.field("evaluate_every", &T::evaluate_every, "epochs between evaluations; the last epoch is always evaluated").def(1).at_least(1);
-  s.field("early_stopping", &T::early_stopping, "stops after this many evaluations without a lower loss; 0: never").def(0).at_least(0);
-  s.field("evaluation_batch_size", &T::evaluation_batch_size, "samples of one evaluation step").def(1000).at_least(1);
-  s.field("drop_last", &T::drop_last, "leaves out the last, smaller batch of an epoch").def(false);
-  s.field("threads", &T::threads, "threads of one operation on the CPU; 0: by the size of the networks").def(0).at_least(0);
-  s.field("checkpoint_seconds", &T::checkpoint_seconds, "least time between two checkpoints, which are made at the end of an epoch")
-      .def(60.0)
-      .at_least(0);
-}
-
-void DataSelection::schema(Schema<DataSelection>& s) {
-  using D = DataSelection;
-  s.field("validation", &D::validation, "images held out of training to choose the best epoch; 0: none, the last epoch counts")
-      .def(0)
-      .at_least(0);
-  s.field("classes", &D::classes, "the only classes of the task, training and test, renumbered in this order; []: all")
-      .def(std::vector<std::int64_t>{})
-      .at_least(0);
-  s.field("exclude_classes", &D::exclude_classes, "classes that training and validation never show; the test keeps them")
-      .def(std::vector<std::int64_t>{})
-      .at_least(0);
-  s.field("fraction", &D::fraction, "share of the training images that is used").def(1.0).above(0).at_most(1);
-  s.field("per_class", &D::per_class, "at most this many training images of each class; 0: all").def(0).at_least(0);
-  s.field("label_noise", &D::label_noise, "probability that a training label is replaced by one of the other classes, uniformly")
-      .def(0.0)
-      .range(0, 1);
-  s.field("imbalance", &D::imbalance,
-          "ratio of the largest to the smallest class: class c keeps a share imbalance^(-c/(C-1)) of its training images")
-      .def(1.0)
-      .at_least(1);
-}
-
-void TeacherPlan::schema(Schema<TeacherPlan>& s) {
-  using T = TeacherPlan;
-  s.field("stage", &T::stage, "an earlier stage of this recipe, or of `run`").def("");
-  s.field("run", &T::run, "a run folder that holds the stage").def("");
-  s.field("file", &T::file, "a .safetensors file; `model` says of what").def("");
-  s.component("model", &T::model, "model", "the network whose weights `file` holds").optional();
-  s.field("network", &T::network, "which network of the stage; its only one where left out").def("");
-  s.field("checkpoint", &T::checkpoint, "last or best").def("last");
-  s.field("weight", &T::weight, "share among several teachers").def(1.0).at_least(0);
-  s.field("training_mode", &T::training_mode, "answers with dropout and batch statistics as in training, as some published code does unawares")
-      .def(false);
-}
-
 namespace {
 
 /// The keys of a recipe's top level and of a stage, beside those of TrainSettings.
@@ -97,7 +27,8 @@ struct RecipeKeys {
     s.field("seed", &RecipeKeys::seed, "of everything random").def(0).at_least(0);
     s.field("device", &RecipeKeys::device, "auto, cpu, cuda or cuda:N").def("auto");
     s.component("data", &RecipeKeys::data, "dataset", "what is learned").with(fields_of<DataSelection>());
-    s.components("analysis", &RecipeKeys::analyses, "analysis", "what is looked at after training").def(Value(Value::List{}));
+    s.components("analysis", &RecipeKeys::analyses, "analysis", "what is looked at after training")
+        .def(Value(Value::List{}));
   }
 };
 
@@ -109,7 +40,8 @@ std::vector<FieldInfo> network_extras() {
     static void schema(Schema<Extras>& s) {
       s.field("name", &Extras::name, "of the network; its type where left out").def("");
       s.field("count", &Extras::count, "how many such networks").def(1).at_least(1);
-      s.component("optimizer", &Extras::optimizer, "optimizer", "its own optimizer; the stage's where left out").optional();
+      s.component("optimizer", &Extras::optimizer, "optimizer", "its own optimizer; the stage's where left out")
+          .optional();
       s.component("schedule", &Extras::schedule, "schedule", "its own schedule; the stage's where left out").optional();
     }
   };
@@ -151,10 +83,12 @@ Value select(const Value& table, const std::vector<FieldInfo>& fields) {
   return result;
 }
 
-void report_unknown(const Value& table, const std::string& what, const std::vector<std::string>& known, Diagnostics& diagnostics) {
+void report_unknown(const Value& table, const std::string& what, const std::vector<std::string>& known,
+                    Diagnostics& diagnostics) {
   for (const Member& member : table.as_table()) {
     if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
-    diagnostics.error(member.key_location, fmt::format("{}: unknown key '{}'", what, member.key), name_hint(member.key, known, "known keys"));
+    diagnostics.error(member.key_location, fmt::format("{}: unknown key '{}'", what, member.key),
+                      name_hint(member.key, known, "known keys"));
   }
 }
 
@@ -244,8 +178,9 @@ class Planner {
     // Problems of [train] come up in every stage that inherits them; each is reported once.
     Diagnostics found;
     const Value keys = resolve_table(own, select(stage, own), what, catalog_, found);
-    Value train = recipe.find("train") != nullptr && recipe.find("train")->is_table() ? select(*recipe.find("train"), train_fields)
-                                                                                      : Value(Value::Table{});
+    Value train = recipe.find("train") != nullptr && recipe.find("train")->is_table()
+                      ? select(*recipe.find("train"), train_fields)
+                      : Value(Value::Table{});
     train.location = stage.location;
     merge(train, select(stage, train_fields), found);
     const Value settings = resolve_table(train_fields, train, what, catalog_, found);
@@ -272,14 +207,17 @@ class Planner {
   void check_name(const StagePlan& plan, const Value& stage, const std::vector<StagePlan>& earlier) {
     const Value* name = stage.find("name");
     if (name == nullptr || !name->is_string()) return;
-    const bool plain = !plan.name.empty() && plan.name.find_first_not_of(
-                                                 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
+    const bool plain = !plan.name.empty() &&
+                       plan.name.find_first_not_of(
+                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
     if (!plain) {
-      diagnostics_.error(name->location, fmt::format("'{}' is no name for a stage", plan.name), "letters, digits, '_' and '-'");
+      diagnostics_.error(name->location, fmt::format("'{}' is no name for a stage", plan.name),
+                         "letters, digits, '_' and '-'");
     }
     for (const StagePlan& other : earlier) {
       if (other.name == plan.name) {
-        diagnostics_.error(name->location, fmt::format("there is a stage '{}' already, at {}", plan.name, other.location.to_string()));
+        diagnostics_.error(name->location,
+                           fmt::format("there is a stage '{}' already, at {}", plan.name, other.location.to_string()));
       }
     }
   }
@@ -302,7 +240,8 @@ class Planner {
     const Value* teachers = stage.find("teachers");
     if (teachers == nullptr) return result;
     if (!teachers->is_list()) {
-      found.error(teachers->location, what + ": 'teachers' wants a list of tables, and this is " + teachers->kind_name());
+      found.error(teachers->location,
+                  what + ": 'teachers' wants a list of tables, and this is " + teachers->kind_name());
       return result;
     }
     static const std::vector<FieldInfo> fields = fields_of<TeacherPlan>();
@@ -321,13 +260,16 @@ class Planner {
       for (std::int64_t i = 0; i < model.extras.find("count")->as_int(); ++i) {
         const int count = ++seen[base];
         NetworkPlan network{count == 1 ? base : fmt::format("{}_{}", base, count), model, {}, {}};
-        if (const Value* optimizer = model.extras.find("optimizer")) network.optimizer = to_component("optimizer", {}, *optimizer);
-        if (const Value* schedule = model.extras.find("schedule")) network.schedule = to_component("schedule", {}, *schedule);
+        if (const Value* optimizer = model.extras.find("optimizer"))
+          network.optimizer = to_component("optimizer", {}, *optimizer);
+        if (const Value* schedule = model.extras.find("schedule"))
+          network.schedule = to_component("schedule", {}, *schedule);
         plan.networks.push_back(std::move(network));
       }
     }
     if (keys.model && !keys.models.empty()) {
-      diagnostics_.error(keys.models.front().location, fmt::format("stage '{}': 'model' and 'models' exclude each other", plan.name));
+      diagnostics_.error(keys.models.front().location,
+                         fmt::format("stage '{}': 'model' and 'models' exclude each other", plan.name));
     }
   }
 
@@ -344,13 +286,16 @@ class Planner {
     }
     const Value& checkpoint = *value.find("checkpoint");
     if (teacher.checkpoint != "last" && teacher.checkpoint != "best") {
-      diagnostics_.error(checkpoint.location, fmt::format("{}'checkpoint' = {} is not one of: last | best", what, checkpoint.to_toml()));
+      diagnostics_.error(checkpoint.location,
+                         fmt::format("{}'checkpoint' = {} is not one of: last | best", what, checkpoint.to_toml()));
     }
-    if (!teacher.stage.empty() && teacher.run.empty()) check_teacher_stage(plan, teacher, *value.find("stage"), earlier);
+    if (!teacher.stage.empty() && teacher.run.empty())
+      check_teacher_stage(plan, teacher, *value.find("stage"), earlier);
     plan.teachers.push_back(std::move(teacher));
   }
 
-  void check_teacher_stage(const StagePlan& plan, const TeacherPlan& teacher, const Value& place, const std::vector<StagePlan>& earlier) {
+  void check_teacher_stage(const StagePlan& plan, const TeacherPlan& teacher, const Value& place,
+                           const std::vector<StagePlan>& earlier) {
     std::vector<std::string> names;
     for (const StagePlan& other : earlier) {
       if (other.name == teacher.stage) {
@@ -359,40 +304,51 @@ class Planner {
       }
       names.push_back(other.name);
     }
-    diagnostics_.error(place.location, fmt::format("stage '{}', teacher: there is no earlier stage '{}'", plan.name, teacher.stage),
+    diagnostics_.error(place.location,
+                       fmt::format("stage '{}', teacher: there is no earlier stage '{}'", plan.name, teacher.stage),
                        name_hint(teacher.stage, names, "earlier stages"));
   }
 
-  void check_teacher_network(const StagePlan& plan, const TeacherPlan& teacher, const StagePlan& other, const Value& place) {
+  void check_teacher_network(const StagePlan& plan, const TeacherPlan& teacher, const StagePlan& other,
+                             const Value& place) {
     std::vector<std::string> names;
     for (const NetworkPlan& network : other.networks) names.push_back(network.name);
     if (names.empty()) return;  // the other stage has problems of its own
     const bool named = std::find(names.begin(), names.end(), teacher.network) != names.end();
     if (named || (teacher.network.empty() && names.size() == 1)) return;
-    diagnostics_.error(place.location,
-                       teacher.network.empty()
-                           ? fmt::format("stage '{}', teacher: stage '{}' has several networks; say which with 'network'", plan.name, other.name)
-                           : fmt::format("stage '{}', teacher: stage '{}' has no network '{}'", plan.name, other.name, teacher.network),
-                       name_hint(teacher.network, names, "its networks"));
+    diagnostics_.error(
+        place.location,
+        teacher.network.empty()
+            ? fmt::format("stage '{}', teacher: stage '{}' has several networks; say which with 'network'", plan.name,
+                          other.name)
+            : fmt::format("stage '{}', teacher: stage '{}' has no network '{}'", plan.name, other.name,
+                          teacher.network),
+        name_hint(teacher.network, names, "its networks"));
   }
 
   void check_roles(const StagePlan& plan, const Value& stage) {
     const Roles roles = catalog_.roles("scheme", plan.scheme.type);
-    const auto check = [&](std::size_t count, std::int64_t fewest, std::int64_t most, const std::string& noun, const std::string& key) {
+    const auto check = [&](std::size_t count, std::int64_t fewest, std::int64_t most, const std::string& noun,
+                           const std::string& key) {
       const auto have = static_cast<std::int64_t>(count);
       if (have >= fewest && have <= most) return;
-      const std::string want = fewest == most ? fmt::format("{}", fewest) : most > 1000 ? fmt::format("at least {}", fewest) : fmt::format("{} to {}", fewest, most);
-      diagnostics_.error(stage.location, fmt::format("stage '{}': scheme '{}' wants {} {}, and there {} {}", plan.name, plan.scheme.type, want, noun,
-                                                     have == 1 ? "is" : "are", have),
+      const std::string want = fewest == most ? fmt::format("{}", fewest)
+                               : most > 1000  ? fmt::format("at least {}", fewest)
+                                              : fmt::format("{} to {}", fewest, most);
+      diagnostics_.error(stage.location,
+                         fmt::format("stage '{}': scheme '{}' wants {} {}, and there {} {}", plan.name,
+                                     plan.scheme.type, want, noun, have == 1 ? "is" : "are", have),
                          fmt::format("see '{}'", key));
     };
-    check(plan.networks.size(), roles.fewest_networks, roles.most_networks, "network(s) to train", roles.most_networks > 1 ? "models" : "model");
+    check(plan.networks.size(), roles.fewest_networks, roles.most_networks, "network(s) to train",
+          roles.most_networks > 1 ? "models" : "model");
     check(plan.teachers.size(), roles.fewest_teachers, roles.most_teachers, "teacher(s)", "teachers");
   }
 
   void report_once(const Diagnostics& found) {
     for (const Diagnostics::Problem& problem : found.problems()) {
-      if (reported_.insert(problem.location.to_string() + problem.message.substr(problem.message.find(':') + 1)).second) {
+      if (reported_.insert(problem.location.to_string() + problem.message.substr(problem.message.find(':') + 1))
+              .second) {
         diagnostics_.error(problem.location, problem.message, problem.hint);
       }
     }
@@ -411,7 +367,8 @@ void apply_profile(Value& recipe, const std::string& name, const std::string& fi
     if (profiles != nullptr && profiles->is_table()) {
       for (const Member& member : profiles->as_table()) names.push_back(member.key);
     }
-    diagnostics.error({std::make_shared<const std::string>(file), 0, 0}, fmt::format("there is no profile '{}'", name), name_hint(name, names, "profiles"));
+    diagnostics.error({std::make_shared<const std::string>(file), 0, 0}, fmt::format("there is no profile '{}'", name),
+                      name_hint(name, names, "profiles"));
     return;
   }
   const Value copy = *profile;
@@ -438,50 +395,11 @@ StageSettings read_stage_settings(const std::string& file, const ComponentCatalo
   const auto train_fields = fields_of<TrainSettings>();
   Diagnostics diagnostics;
   const Value* data = stage.find("data");
-  const Value resolved_data = resolve_component("dataset", extras, data != nullptr ? *data : Value(), catalog, diagnostics);
+  const Value resolved_data =
+      resolve_component("dataset", extras, data != nullptr ? *data : Value(), catalog, diagnostics);
   const Value train = resolve_table(train_fields, select(stage, train_fields), "stage", catalog, diagnostics);
   diagnostics.throw_if_any();
   return {to_component("dataset", extras, resolved_data), read_parameters<TrainSettings>(train)};
-}
-
-namespace {
-
-void list_into(const std::string& key, const Value& value, std::vector<SettingOrigin>& all) {
-  if (value.is_table() && !value.as_table().empty()) {
-    for (const Member& member : value.as_table()) list_into((key.empty() ? "" : key + ".") + member.key, member.value, all);
-  } else if (value.is_list() && std::any_of(value.as_list().begin(), value.as_list().end(), [](const Value& item) { return item.is_table(); })) {
-    for (std::size_t i = 0; i < value.as_list().size(); ++i) {
-      const Value& item = value.as_list()[i];
-      const Value* name = key == "stage" ? item.find("name") : nullptr;
-      list_into(fmt::format("{}.{}", key, name != nullptr ? name->as_string() : std::to_string(i)), item, all);
-    }
-  } else {
-    all.push_back({key, value, value.location});
-  }
-}
-
-}  // namespace
-
-std::vector<SettingOrigin> list_settings(const Value& resolved) {
-  std::vector<SettingOrigin> all;
-  list_into("", resolved, all);
-  return all;
-}
-
-std::string write_recipe(const Value& resolved) {
-  std::string text;
-  std::string tables;
-  for (const Member& member : resolved.as_table()) {
-    if (member.key == "stage") {
-      for (const Value& stage : member.value.as_list()) {
-        tables += "\n[[stage]]\n";
-        for (const Member& setting : stage.as_table()) tables += fmt::format("{} = {}\n", toml_key(setting.key), setting.value.to_toml());
-      }
-    } else {
-      text += fmt::format("{} = {}\n", toml_key(member.key), member.value.to_toml());
-    }
-  }
-  return text + tables;
 }
 
 }  // namespace kd

@@ -97,9 +97,10 @@ struct KD_API RecipeOptions {
   std::vector<std::string> overrides;  ///< "train.epochs=5"
 };
 
-/// Reads a recipe with everything it extends, applies profile and overrides, and checks it against `catalog`. Throws RecipeError
-/// that lists every problem.
-KD_API ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog);
+/// Reads a recipe with everything it extends, applies profile and overrides, and checks it against `catalog`. Throws
+/// RecipeError that lists every problem.
+KD_API ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options,
+                                  const ComponentCatalog& catalog);
 
 /// The data and training settings that a trained stage's settings.toml holds. Throws RecipeError as read_recipe does.
 struct KD_API StageSettings {

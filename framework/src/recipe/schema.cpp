@@ -40,7 +40,8 @@ std::string type_name(FieldType type) {
 std::string FieldInfo::range_text() const {
   if (!choices.empty()) return "one of: " + fmt::format("{}", fmt::join(choices, " | "));
   if (low && high) {
-    return fmt::format("in {}{}, {}{}", low->inclusive ? '[' : '(', low->value, high->value, high->inclusive ? ']' : ')');
+    return fmt::format("in {}{}, {}{}", low->inclusive ? '[' : '(', low->value, high->value,
+                       high->inclusive ? ']' : ')');
   }
   if (low) return fmt::format("{} {}", low->inclusive ? "≥" : ">", low->value);
   if (high) return fmt::format("{} {}", high->inclusive ? "≤" : "<", high->value);
@@ -108,7 +109,8 @@ class FieldChecker {
   FieldChecker(const std::string& what, const ComponentCatalog& catalog, Diagnostics& diagnostics)
       : what_(what), catalog_(catalog), diagnostics_(diagnostics) {}
 
-  /// The value as the resolved recipe holds it: nested components filled in, integers as numbers where a number is wanted.
+  /// The value as the resolved recipe holds it: nested components filled in, integers as numbers where a number is
+  /// wanted.
   Value check(const FieldInfo& field, const Value& value) {
     switch (field.type) {
       case FieldType::kBool:
@@ -139,8 +141,8 @@ class FieldChecker {
 
  private:
   void wrong_kind(const FieldInfo& field, const Value& value) {
-    diagnostics_.error(value.location,
-                       fmt::format("{}: '{}' wants {}, and this is {}", what_, field.name, with_article(type_name(field.type)), value.kind_name()));
+    diagnostics_.error(value.location, fmt::format("{}: '{}' wants {}, and this is {}", what_, field.name,
+                                                   with_article(type_name(field.type)), value.kind_name()));
   }
 
   Value check_number(const FieldInfo& field, const Value& value) {
@@ -150,11 +152,13 @@ class FieldChecker {
       return value;
     }
     const double number = value.as_number();
-    const bool high_enough = !field.low || number > field.low->value || (field.low->inclusive && number == field.low->value);
-    const bool low_enough = !field.high || number < field.high->value || (field.high->inclusive && number == field.high->value);
+    const bool high_enough =
+        !field.low || number > field.low->value || (field.low->inclusive && number == field.low->value);
+    const bool low_enough =
+        !field.high || number < field.high->value || (field.high->inclusive && number == field.high->value);
     if (!high_enough || !low_enough) {
-      diagnostics_.error(value.location,
-                         fmt::format("{}: '{}' = {} must be {}", what_, field.name, value.to_toml(), field.range_text()));
+      diagnostics_.error(value.location, fmt::format("{}: '{}' = {} must be {}", what_, field.name, value.to_toml(),
+                                                     field.range_text()));
     }
     if (field.type == FieldType::kInt) return value;
     Value result(number);
@@ -247,14 +251,15 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
 Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& extras, const Value& table,
                         const ComponentCatalog& catalog, Diagnostics& diagnostics) {
   if (!table.is_table()) {
-    diagnostics.error(table.location, fmt::format("{} is a table with 'type', and this is {}", with_article(kind), table.kind_name()),
+    diagnostics.error(table.location,
+                      fmt::format("{} is a table with 'type', and this is {}", with_article(kind), table.kind_name()),
                       table.is_string() ? fmt::format("write {{ type = {} }}", table.to_toml()) : "");
     return table;
   }
   const Value* type = table.find("type");
   if (type == nullptr || !type->is_string()) {
-    diagnostics.error(type == nullptr ? table.location : type->location,
-                      fmt::format("this {} needs a 'type'", kind), name_hint("", catalog.names(kind)));
+    diagnostics.error(type == nullptr ? table.location : type->location, fmt::format("this {} needs a 'type'", kind),
+                      name_hint("", catalog.names(kind)));
     return table;
   }
   const std::vector<FieldInfo>* own = catalog.fields(kind, type->as_string());
@@ -267,7 +272,8 @@ Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& e
   }
   std::vector<FieldInfo> all = *own;
   all.insert(all.end(), extras.begin(), extras.end());
-  const Value resolved = resolve_table(all, table, fmt::format("{} '{}'", kind, type->as_string()), catalog, diagnostics);
+  const Value resolved =
+      resolve_table(all, table, fmt::format("{} '{}'", kind, type->as_string()), catalog, diagnostics);
   Value result = Value(Value::Table{});
   result.location = table.location;
   result.set("type", *type, type->location);
@@ -276,10 +282,12 @@ Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& e
 }
 
 ComponentSpec to_component(const std::string& kind, const std::vector<FieldInfo>& extras, const Value& resolved) {
-  ComponentSpec spec{kind, resolved.find("type")->as_string(), Value(Value::Table{}), Value(Value::Table{}), resolved.location};
+  ComponentSpec spec{kind, resolved.find("type")->as_string(), Value(Value::Table{}), Value(Value::Table{}),
+                     resolved.location};
   for (const Member& member : resolved.as_table()) {
     if (member.key == "type") continue;
-    const bool extra = std::any_of(extras.begin(), extras.end(), [&](const FieldInfo& field) { return field.name == member.key; });
+    const bool extra =
+        std::any_of(extras.begin(), extras.end(), [&](const FieldInfo& field) { return field.name == member.key; });
     (extra ? spec.extras : spec.parameters).set(member.key, member.value, member.key_location);
   }
   return spec;

@@ -19,7 +19,8 @@ struct Source {
 };
 
 Location locate(const toml::source_region& region, const Source& source) {
-  return {source.name, static_cast<int>(region.begin.line) - source.lines_before, static_cast<int>(region.begin.column)};
+  return {source.name, static_cast<int>(region.begin.line) - source.lines_before,
+          static_cast<int>(region.begin.column)};
 }
 
 Value convert(const toml::node& node, const Source& source) {
@@ -31,7 +32,8 @@ Value convert(const toml::node& node, const Source& source) {
     }
     // toml++ iterates in key order; a reader expects the order of the file.
     std::stable_sort(members.begin(), members.end(), [](const Member& a, const Member& b) {
-      return std::pair(a.key_location.line, a.key_location.column) < std::pair(b.key_location.line, b.key_location.column);
+      return std::pair(a.key_location.line, a.key_location.column) <
+             std::pair(b.key_location.line, b.key_location.column);
     });
     value = Value(std::move(members));
   } else if (const toml::array* array = node.as_array()) {
@@ -47,7 +49,8 @@ Value convert(const toml::node& node, const Source& source) {
   } else if (const auto* boolean = node.as_boolean()) {
     value = Value(boolean->get());
   } else {
-    throw RecipeError(locate(node.source(), source).to_string() + ": error: dates and times have no meaning in a recipe");
+    throw RecipeError(locate(node.source(), source).to_string() +
+                      ": error: dates and times have no meaning in a recipe");
   }
   value.location = locate(node.source(), source);
   return value;
@@ -82,7 +85,8 @@ Value Value::parse(std::string_view text) {
   const Source source{std::make_shared<const std::string>("value"), 1};
   const Value document = read_document("value = [\n" + std::string(text) + "\n]", source);
   const List& list = document.find("value")->as_list();
-  if (list.size() != 1) throw RecipeError("value: error: one TOML value is wanted, and this is not: " + std::string(text));
+  if (list.size() != 1)
+    throw RecipeError("value: error: one TOML value is wanted, and this is not: " + std::string(text));
   return list.front();
 }
 

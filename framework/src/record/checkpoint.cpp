@@ -25,14 +25,16 @@ constexpr std::string_view kNetworkEnding = ".safetensors";
 std::vector<std::string> check_manifest(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   const auto manifest = nlohmann::json::parse(read_text(folder / kManifest), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object() || !manifest.contains("files")) throw FileError((folder / kManifest).string() + " is damaged");
+  if (!manifest.is_object() || !manifest.contains("files"))
+    throw FileError((folder / kManifest).string() + " is damaged");
   for (const auto& [name, entry] : manifest["files"].items()) {
     const std::filesystem::path file = folder / name;
     std::error_code error;
     if (std::filesystem::file_size(file, error) != entry.value("bytes", std::uintmax_t{0}) || error) {
       throw FileError(file.string() + " is missing or of another size than its manifest says");
     }
-    if (file_digest(file) != entry.value("sha256", "")) throw FileError(file.string() + " is damaged: its SHA-256 differs from its manifest");
+    if (file_digest(file) != entry.value("sha256", ""))
+      throw FileError(file.string() + " is damaged: its SHA-256 differs from its manifest");
     names.push_back(name);
   }
   return names;
@@ -40,7 +42,8 @@ std::vector<std::string> check_manifest(const std::filesystem::path& folder) {
 
 }  // namespace
 
-std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std::int64_t step, const Checkpoint& checkpoint) {
+std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std::int64_t step,
+                                       const Checkpoint& checkpoint) {
   std::filesystem::create_directories(folder);
   const std::filesystem::path result = folder / fmt::format("step-{:08}", step);
   const std::filesystem::path temporary = folder / fmt::format(".tmp-{}", ::getpid());
@@ -53,7 +56,8 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std:
   write_file(temporary / kState, checkpoint.state);
   nlohmann::json manifest;
   for (const auto& file : std::filesystem::directory_iterator(temporary)) {
-    manifest["files"][file.path().filename().string()] = {{"bytes", file.file_size()}, {"sha256", file_digest(file.path())}};
+    manifest["files"][file.path().filename().string()] = {{"bytes", file.file_size()},
+                                                          {"sha256", file_digest(file.path())}};
   }
   write_file(temporary / kManifest, manifest.dump(2) + "\n");
   flush_to_disk(temporary);
@@ -105,7 +109,8 @@ void remove_old_checkpoints(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> old;
   for (const auto& item : std::filesystem::directory_iterator(folder)) {
     const std::string name = item.path().filename().string();
-    if (!item.is_symlink() && (name.starts_with("step-") || name.starts_with(".tmp-")) && !kept.contains(item.path())) old.push_back(item.path());
+    if (!item.is_symlink() && (name.starts_with("step-") || name.starts_with(".tmp-")) && !kept.contains(item.path()))
+      old.push_back(item.path());
   }
   for (const std::filesystem::path& path : old) std::filesystem::remove_all(path);
 }

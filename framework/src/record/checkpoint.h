@@ -19,9 +19,10 @@ struct KD_API Checkpoint {
   std::string state;                          ///< JSON of the stage loop
 };
 
-/// Writes `folder`/step-XXXXXXXX as a whole: files, their flush, a manifest with sizes and SHA-256, a rename, and the flush of the
-/// folder. Returns its path.
-KD_API std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std::int64_t step, const Checkpoint& checkpoint);
+/// Writes `folder`/step-XXXXXXXX as a whole: files, their flush, a manifest with sizes and SHA-256, a rename, and the
+/// flush of the folder. Returns its path.
+KD_API std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std::int64_t step,
+                                              const Checkpoint& checkpoint);
 
 /// Throws FileError where the manifest is missing or a file differs from it.
 KD_API Checkpoint read_checkpoint(const std::filesystem::path& checkpoint);

@@ -19,8 +19,9 @@ Sink::~Sink() = default;
 namespace {
 
 nlohmann::ordered_json to_json(const Record& record) {
-  nlohmann::ordered_json json{{"stage", record.stage}, {"network", record.network}, {"split", record.split}, {"epoch", record.epoch},
-                              {"step", record.step},   {"name", record.name},       {"value", nullptr}};
+  nlohmann::ordered_json json{{"stage", record.stage}, {"network", record.network}, {"split", record.split},
+                              {"epoch", record.epoch}, {"step", record.step},       {"name", record.name},
+                              {"value", nullptr}};
   if (std::isfinite(record.value)) json["value"] = record.value;
   return json;
 }
@@ -46,14 +47,14 @@ std::vector<Record> read_records(const std::filesystem::path& file) {
   for (std::string line; std::getline(stream, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (json.is_discarded()) continue;
-    records.push_back({json.at("stage"), json.at("network"), json.at("split"), json.at("epoch"), json.at("step"), json.at("name"),
-                       json.at("value").is_null() ? std::nan("") : json.at("value").get<double>()});
+    records.push_back({json.at("stage"), json.at("network"), json.at("split"), json.at("epoch"), json.at("step"),
+                       json.at("name"), json.at("value").is_null() ? std::nan("") : json.at("value").get<double>()});
   }
   return records;
 }
 
-// TensorBoard reads TFRecord files of protocol-buffer messages "Event"; the four fields used here are encoded by hand, because
-// the protobuf library and its generated code would be the larger part of kdrun's build.
+// TensorBoard reads TFRecord files of protocol-buffer messages "Event"; the four fields used here are encoded by hand,
+// because the protobuf library and its generated code would be the larger part of kdrun's build.
 namespace {
 
 std::string little_endian(std::uint64_t value, std::size_t bytes) {
@@ -87,13 +88,16 @@ std::string masked_crc(const std::string& bytes) {
   return little_endian(static_cast<std::uint32_t>((sum >> 15 | sum << 17) + 0xa282ead8U), 4);
 }
 
-double wall_seconds() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace
 
 TensorBoardSink::TensorBoardSink(const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder);
-  stream_ = open_to_append(folder / fmt::format("events.out.tfevents.{:010}.kdrun.{}", static_cast<std::int64_t>(wall_seconds()), ::getpid()));
+  stream_ = open_to_append(folder / fmt::format("events.out.tfevents.{:010}.kdrun.{}",
+                                                static_cast<std::int64_t>(wall_seconds()), ::getpid()));
   write_event(fixed64(1, wall_seconds()) + message(3, "brain.Event:2"));
 }
 
@@ -102,7 +106,8 @@ void TensorBoardSink::write(const std::vector<Record>& records) {
   for (const Record& record : records) {
     const std::string tag = fmt::format("{}/{}/{}/{}", record.stage, record.network, record.split, record.name);
     const std::string value = message(1, tag) + fixed32(2, static_cast<float>(record.value));
-    write_event(fixed64(1, now) + key(2, 0) + varint(static_cast<std::uint64_t>(record.step)) + message(5, message(1, value)));
+    write_event(fixed64(1, now) + key(2, 0) + varint(static_cast<std::uint64_t>(record.step)) +
+                message(5, message(1, value)));
   }
   stream_.flush();
 }

@@ -27,7 +27,8 @@ std::string now(const char* format) {
   return fmt::format(fmt::runtime(format), fmt::localtime(seconds));
 }
 
-/// The commit that the working directory's repository is at, if it is one: read from its files, so that git need not be there.
+/// The commit that the working directory's repository is at, if it is one: read from its files, so that git need not be
+/// there.
 std::string git_commit(std::filesystem::path folder) {
   for (; !folder.empty() && folder != folder.root_path(); folder = folder.parent_path()) {
     std::ifstream head(folder / ".git" / "HEAD");
@@ -43,7 +44,8 @@ std::string git_commit(std::filesystem::path folder) {
 nlohmann::ordered_json describe_host() {
   utsname name{};
   ::uname(&name);
-  return {{"name", name.nodename}, {"system", fmt::format("{} {}", name.sysname, name.release)}, {"machine", name.machine}};
+  return {
+      {"name", name.nodename}, {"system", fmt::format("{} {}", name.sysname, name.release)}, {"machine", name.machine}};
 }
 
 /// Every library that a component came from, with its digest: the code that made the result.
@@ -53,24 +55,29 @@ nlohmann::ordered_json describe_plugins() {
     if (std::filesystem::is_regular_file(component->library)) libraries.insert(component->library);
   }
   nlohmann::ordered_json plugins = nlohmann::json::array();
-  for (const auto& library : libraries) plugins.push_back({{"file", library.string()}, {"sha256", file_digest(library)}});
+  for (const auto& library : libraries)
+    plugins.push_back({{"file", library.string()}, {"sha256", file_digest(library)}});
   return plugins;
 }
 
 }  // namespace
 
-RunFolder::RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved, RunFacts facts)
+RunFolder::RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved,
+                     RunFacts facts)
     : facts_(std::move(facts)), started_(now("{:%Y-%m-%dT%H:%M:%S%z}")) {
   const std::string base = fmt::format("{}-{}", now("{:%Y%m%d-%H%M%S}"), Digest().add(resolved).hex().substr(0, 8));
   std::filesystem::create_directories(runs / recipe_name);
   path_ = runs / recipe_name / base;
-  for (int i = 2; !std::filesystem::create_directory(path_); ++i) path_ = runs / recipe_name / fmt::format("{}-{}", base, i);
+  for (int i = 2; !std::filesystem::create_directory(path_); ++i)
+    path_ = runs / recipe_name / fmt::format("{}-{}", base, i);
   std::filesystem::create_directories(path_ / "stages");
-  if (std::filesystem::is_regular_file(facts_.recipe_file)) std::filesystem::copy_file(facts_.recipe_file, path_ / "recipe.toml");
+  if (std::filesystem::is_regular_file(facts_.recipe_file))
+    std::filesystem::copy_file(facts_.recipe_file, path_ / "recipe.toml");
   write_file(path_ / "resolved.toml", resolved);
   metrics_ = std::make_unique<JsonLinesSink>(path_ / "metrics.jsonl");
   tensorboard_ = std::make_unique<TensorBoardSink>(path_ / "tb");
-  log_ = std::make_shared<spdlog::logger>("run", std::make_shared<spdlog::sinks::basic_file_sink_mt>((path_ / "log.txt").string()));
+  log_ = std::make_shared<spdlog::logger>(
+      "run", std::make_shared<spdlog::sinks::basic_file_sink_mt>((path_ / "log.txt").string()));
   log_->set_pattern("%Y-%m-%d %H:%M:%S %v");
   log_->flush_on(spdlog::level::info);
   set_status("running", "", "[]");

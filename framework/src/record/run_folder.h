@@ -25,7 +25,8 @@ struct KD_API RunFacts {
 class KD_API RunFolder {
  public:
   /// Makes <runs>/<recipe>/<time>-<first 8 digits of the resolved recipe's SHA-256>, never one that exists.
-  RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved, RunFacts facts);
+  RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved,
+            RunFacts facts);
   ~RunFolder();
 
   const std::filesystem::path& path() const { return path_; }

@@ -16,14 +16,14 @@ namespace kd {
 namespace {
 
 constexpr std::array<std::pair<const char*, at::ScalarType>, 9> kTypes{{{"F64", at::kDouble},
-                                                                         {"F32", at::kFloat},
-                                                                         {"F16", at::kHalf},
-                                                                         {"BF16", at::kBFloat16},
-                                                                         {"I64", at::kLong},
-                                                                         {"I32", at::kInt},
-                                                                         {"I16", at::kShort},
-                                                                         {"U8", at::kByte},
-                                                                         {"BOOL", at::kBool}}};
+                                                                        {"F32", at::kFloat},
+                                                                        {"F16", at::kHalf},
+                                                                        {"BF16", at::kBFloat16},
+                                                                        {"I64", at::kLong},
+                                                                        {"I32", at::kInt},
+                                                                        {"I16", at::kShort},
+                                                                        {"U8", at::kByte},
+                                                                        {"BOOL", at::kBool}}};
 
 const char* type_label(at::ScalarType type) {
   for (const auto& [label, scalar] : kTypes) {
@@ -46,9 +46,11 @@ at::Tensor read_tensor(const nlohmann::json& entry, std::string_view data) {
   const auto end = entry.at("data_offsets").at(1).get<std::uint64_t>();
   std::uint64_t size = c10::elementSize(type);
   for (const std::int64_t extent : shape) {
-    if (extent < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size)) throw FileError("impossible shape");
+    if (extent < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size))
+      throw FileError("impossible shape");
   }
-  if (begin > end || end > data.size() || end - begin != size) throw FileError("offsets do not fit the shape or the file");
+  if (begin > end || end > data.size() || end - begin != size)
+    throw FileError("offsets do not fit the shape or the file");
   at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(type));
   if (size > 0) std::memcpy(tensor.mutable_data_ptr(), data.data() + begin, size);
   return tensor;
@@ -56,7 +58,8 @@ at::Tensor read_tensor(const nlohmann::json& entry, std::string_view data) {
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& file, const TensorMap& tensors, const std::map<std::string, std::string>& metadata) {
+void write_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
+                       const std::map<std::string, std::string>& metadata) {
   nlohmann::json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
@@ -76,13 +79,16 @@ void write_safetensors(const std::filesystem::path& file, const TensorMap& tenso
   std::memcpy(bytes.data(), &length, sizeof length);
   bytes.reserve(sizeof length + text.size() + offset);
   bytes += text;
-  for (const at::Tensor& tensor : plain) bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+  for (const at::Tensor& tensor : plain)
+    bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   write_file(file, bytes);
 }
 
 TensorMap read_safetensors(const std::filesystem::path& file) {
   const std::string bytes = read_text(file);
-  const auto fail = [&file](const std::string& why) -> FileError { return FileError(file.string() + " is no intact safetensors file: " + why); };
+  const auto fail = [&file](const std::string& why) -> FileError {
+    return FileError(file.string() + " is no intact safetensors file: " + why);
+  };
   std::uint64_t length = 0;
   if (bytes.size() < sizeof length) throw fail("it is too short");
   std::memcpy(&length, bytes.data(), sizeof length);
@@ -90,7 +96,8 @@ TensorMap read_safetensors(const std::filesystem::path& file) {
   const std::string_view data = std::string_view(bytes).substr(sizeof length + length);
   TensorMap tensors;
   try {
-    const auto header = nlohmann::json::parse(bytes.begin() + sizeof length, bytes.begin() + sizeof length + static_cast<std::ptrdiff_t>(length));
+    const auto header = nlohmann::json::parse(bytes.begin() + sizeof length,
+                                              bytes.begin() + sizeof length + static_cast<std::ptrdiff_t>(length));
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") continue;
       try {

@@ -14,7 +14,8 @@ constexpr std::int64_t kGrain = 1 << 14;
 /// Counter of lane j of a sample: lanes of different samples never meet below 2^16 lanes.
 constexpr std::uint64_t lane_counter(std::uint64_t counter, std::uint64_t lane) { return (counter << 16) + lane + 1; }
 
-// The generator of kd/random.h on int64 tensors, which wrap around as unsigned words do; a shift to the right must mask the sign.
+// The generator of kd/random.h on int64 tensors, which wrap around as unsigned words do; a shift to the right must mask
+// the sign.
 at::Tensor swap_halves(const at::Tensor& x) { return x.__rshift__(32).__and__(0xffffffffLL).__or__(x.__lshift__(32)); }
 
 /// 32 random bits (as int64) for each counter.
@@ -53,7 +54,8 @@ at::Tensor fill(const at::Tensor& counters, std::int64_t lanes, at::ScalarType t
 
 at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std::int64_t lanes) {
   if (counters.is_cpu()) {
-    return fill<float>(counters, lanes, at::kFloat, [key](std::uint64_t counter) { return random_uniform(key, counter); });
+    return fill<float>(counters, lanes, at::kFloat,
+                       [key](std::uint64_t counter) { return random_uniform(key, counter); });
   }
   return bits_of(key, lane_counters(counters, lanes)).__rshift__(8).to(at::kFloat) * 0x1p-24;
 }

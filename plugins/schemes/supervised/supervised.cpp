@@ -20,7 +20,9 @@ class Supervised final : public kd::Scheme {
 
   explicit Supervised(const Params& params) : params_(params) {}
 
-  void setup(kd::StageContext& context) override { objective_.emplace(params_.losses, context, *context.networks().front()); }
+  void setup(kd::StageContext& context) override {
+    objective_.emplace(params_.losses, context, *context.networks().front());
+  }
 
   void step(const kd::Batch& batch, kd::Updater& updater) override { objective_->step(batch, nullptr, updater); }
 

@@ -40,4 +40,5 @@ class VanillaKd final : public kd::Scheme {
 
 }  // namespace
 
-KD_REGISTER(kd::Scheme, "vanilla_kd", VanillaKd, "a student learns from labels and one frozen teacher (Hinton et al., 2015)")
+KD_REGISTER(kd::Scheme, "vanilla_kd", VanillaKd,
+            "a student learns from labels and one frozen teacher (Hinton et al., 2015)")
