@@ -42,7 +42,8 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
   command->add_option("--run-dir", given->runs_folder, "folder of all runs")->capture_default_str();
   command->add_flag("--fresh", given->fresh, "trains stages anew that are already there");
   command->add_flag("--dry-run", given->dry_run, "makes every part and stops before the first step");
-  command->add_option("--max-steps", given->max_steps, "ends each stage after this many steps");
+  command->add_option("--max-steps", given->max_steps, "ends each stage after this many steps")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--deterministic", given->deterministic, "only operations that give the same bits every time");
   command->add_flag("--json", given->json, "the results as JSON on stdout");
   command->callback([given, arguments] {

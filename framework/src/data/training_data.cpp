@@ -56,10 +56,13 @@ void keep_per_class(Positions& positions, const Positions& labels, Most most) {
   });
 }
 
-void add_label_noise(Positions& labels, std::int64_t classes, double probability, RandomKey key) {
+/// Validation keeps its labels: an epoch chosen by wrong ones would be the wrong epoch.
+void add_label_noise(Positions& labels, const Positions& train, std::int64_t classes, double probability,
+                     RandomKey key) {
   if (probability == 0 || classes < 2) return;
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] < 0 || random_uniform(key, 2 * i + 1) >= probability) continue;
+  for (const std::int64_t position : train) {
+    const auto i = static_cast<std::size_t>(position);
+    if (random_uniform(key, 2 * i + 1) >= probability) continue;
     const auto shift = 1 + random_below(key, 2 * i + 2, static_cast<std::uint32_t>(classes - 1));
     labels[i] = (labels[i] + shift) % classes;
   }
@@ -113,7 +116,7 @@ SelectedSamples select_samples(const Positions& labels, std::int64_t classes, co
   if (result.train.empty()) throw RecipeError(place + ": error: this selection leaves no image to train on");
   std::sort(result.train.begin(), result.train.end());
   std::sort(result.validation.begin(), result.validation.end());
-  add_label_noise(result.labels,
+  add_label_noise(result.labels, result.train,
                   selection.classes.empty() ? classes : static_cast<std::int64_t>(selection.classes.size()),
                   selection.label_noise, key.with("noise"));
   return result;

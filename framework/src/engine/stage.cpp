@@ -28,15 +28,14 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   StageParts parts(plan, context);
   const std::string fingerprint =
       stage_fingerprint(plan, context, parts.training_data().fingerprint, parts.precision_name());
-  const std::filesystem::path folder = stage_folder(context, plan.name, fingerprint);
+  const std::filesystem::path kept = stage_folder(context, plan.name, fingerprint);
+  // A stage that is trained anew replaces the one that is there only once it is finished.
+  const std::filesystem::path folder = context.fresh ? std::filesystem::path(kept.string() + ".fresh") : kept;
   std::filesystem::create_directories(folder);
-  const FileLock lock(folder / "lock", [&] {
+  const FileLock lock(kept.string() + ".lock", [&] {
     context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
   });
-  if (context.fresh) {
-    for (const char* part : {"ckpt", "result.json", "metrics.jsonl"}) std::filesystem::remove_all(folder / part);
-  }
-  if (auto result = read_result(folder)) {
+  if (auto result = context.fresh ? std::nullopt : read_result(folder)) {
     replay_records(folder / "metrics.jsonl", context);
     return *result;
   }
@@ -52,6 +51,14 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   StageResult result = loop.run();
   result.fingerprint = fingerprint;
   write_result(result);
+  if (context.fresh) {
+    const std::filesystem::path replaced = kept.string() + ".replaced";
+    std::filesystem::remove_all(replaced);
+    if (std::filesystem::exists(kept)) std::filesystem::rename(kept, replaced);
+    std::filesystem::rename(folder, kept);
+    std::filesystem::remove_all(replaced);
+    result.folder = kept;
+  }
   return result;
 }
 

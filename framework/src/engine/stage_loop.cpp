@@ -53,7 +53,9 @@ void StageLoop::update(Network& network, const std::vector<Term>& terms) {
 }
 
 StageResult StageLoop::run() {
-  while (epoch_ < plan_.train.epochs && !stopped_early_ && !steps_are_used_up()) run_epoch();
+  // A run that was stopped at its very last step comes back here with an epoch that only has to be ended.
+  const auto epoch_is_open = [this] { return batch_ > 0 || !steps_are_used_up(); };
+  while (epoch_ < plan_.train.epochs && !stopped_early_ && epoch_is_open()) run_epoch();
   StageResult result{.stage = plan_.name,
                      .fingerprint = {},
                      .folder = folder_,
@@ -252,6 +254,8 @@ void StageLoop::save(bool finished) {
 }
 
 void StageLoop::stop() {
+  // A checkpoint of a network that has diverged would replace the last good one.
+  for (const auto& [network, meter] : meters_) check_finite(network, meter.means());
   save(/*finished=*/false);
   throw Error(fmt::format("stopped in stage '{}' after {} steps, at a checkpoint; the same command goes on from there",
                           plan_.name, step_),

@@ -7,11 +7,13 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "files/atomic_file.h"
 #include "files/digest.h"
 #include "kd/diagnostics.h"
 #include "kd/plugin.h"
+#include "plugin/registry.h"
 #include "record/checkpoint.h"
 
 namespace kd {
@@ -78,6 +80,26 @@ NetworkResult network_from_json(const nlohmann::json& json) {
 
 }  // namespace
 
+namespace {
+
+/// The libraries of every component that a table names, nested ones included.
+void collect_libraries(const Value& value, std::set<std::filesystem::path>& libraries) {
+  if (value.is_list()) {
+    for (const Value& item : value.as_list()) collect_libraries(item, libraries);
+  }
+  if (!value.is_table()) return;
+  const Value* type = value.find("type");
+  for (const RegisteredComponent* component : registry().components()) {
+    if (type != nullptr && type->is_string() && component->name == type->as_string() &&
+        std::filesystem::is_regular_file(component->library)) {
+      libraries.insert(component->library);
+    }
+  }
+  for (const Member& member : value.as_table()) collect_libraries(member.value, libraries);
+}
+
+}  // namespace
+
 std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, const std::string& data_fingerprint,
                               const std::string& precision) {
   Value settings = plan.resolved;
@@ -87,6 +109,10 @@ std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, 
                          TORCH_VERSION, context.plan.seed, context.device.is_cuda() ? "cuda" : "cpu", precision,
                          context.max_steps, context.deterministic));
   digest.add(settings.to_toml()).add(data_fingerprint);
+  // A plugin that was edited gives another result under the same settings.
+  std::set<std::filesystem::path> libraries;
+  collect_libraries(settings, libraries);
+  for (const auto& library : libraries) digest.add(library.filename().string() + file_digest(library));
   for (const TeacherPlan& teacher : plan.teachers) digest.add("\nteacher " + teacher_identity(teacher, context));
   return digest.hex();
 }
@@ -117,7 +143,8 @@ std::optional<StageResult> read_result(const std::filesystem::path& folder) {
     result.precision = json.at("precision");
     result.reused = true;
     for (const auto& network : json.at("networks")) result.networks.push_back(network_from_json(network));
-    read_checkpoint(folder / "ckpt" / "last");
+    if (result.networks.empty()) return std::nullopt;
+    verify_checkpoint(folder / "ckpt" / "last");
     return result;
   } catch (const FileError&) {
     return std::nullopt;
@@ -129,6 +156,7 @@ std::optional<StageResult> read_result(const std::filesystem::path& folder) {
 std::filesystem::path network_file(const StageResult& stage, const std::string& network,
                                    const std::string& checkpoint) {
   const std::string name = network.empty() ? stage.networks.front().name : network;
+  verify_checkpoint(stage.folder / "ckpt" / checkpoint);
   return stage.folder / "ckpt" / checkpoint / (name + ".safetensors");
 }
 

@@ -23,7 +23,7 @@ KD_API void write_result(const StageResult& result);
 /// The result in `folder` if a stage was finished there and its networks are intact.
 KD_API std::optional<StageResult> read_result(const std::filesystem::path& folder);
 
-/// The weights of a network of a finished stage. `checkpoint` is "last" or "best".
+/// The weights of a network of a finished stage. `checkpoint` is "last" or "best". Throws FileError where it is damaged.
 KD_API std::filesystem::path network_file(const StageResult& stage, const std::string& network,
                                           const std::string& checkpoint);
 

@@ -92,6 +92,11 @@ void report_unknown(const Value& table, const std::string& what, const std::vect
   }
 }
 
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
+                              std::string::npos;
+}
+
 /// Makes the plan of one recipe; every check reports and goes on, so that all problems come out at once.
 class Planner {
  public:
@@ -207,10 +212,7 @@ class Planner {
   void check_name(const StagePlan& plan, const Value& stage, const std::vector<StagePlan>& earlier) {
     const Value* name = stage.find("name");
     if (name == nullptr || !name->is_string()) return;
-    const bool plain = !plan.name.empty() &&
-                       plan.name.find_first_not_of(
-                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
-    if (!plain) {
+    if (!is_plain_name(plan.name)) {
       diagnostics_.error(name->location, fmt::format("'{}' is no name for a stage", plan.name),
                          "letters, digits, '_' and '-'");
     }
@@ -257,6 +259,11 @@ class Planner {
     for (const ComponentSpec& model : keys.models) {
       const std::string given = model.extras.find("name")->as_string();
       const std::string base = given.empty() ? model.type : given;
+      // Names become file names of a checkpoint, in which `training` is taken.
+      if (!is_plain_name(base) || base == "training") {
+        diagnostics_.error(model.extras.find("name")->location, fmt::format("'{}' is no name for a network", base),
+                           "letters, digits, '_' and '-'; 'training' is taken");
+      }
       for (std::int64_t i = 0; i < model.extras.find("count")->as_int(); ++i) {
         const int count = ++seen[base];
         NetworkPlan network{count == 1 ? base : fmt::format("{}_{}", base, count), model, {}, {}};

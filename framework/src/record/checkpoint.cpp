@@ -61,11 +61,15 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std:
   }
   write_file(temporary / kManifest, manifest.dump(2) + "\n");
   flush_to_disk(temporary);
-  std::filesystem::remove_all(result);  // a damaged one of the same step: an intact one would have been gone on from
+  // One of the same step is moved aside first, so that at no moment there is neither.
+  const std::filesystem::path aside = folder / fmt::format(".tmp-{}-old", ::getpid());
+  if (std::filesystem::exists(result)) std::filesystem::rename(result, aside);
   std::filesystem::rename(temporary, result);
   flush_to_disk(folder);
   return result;
 }
+
+void verify_checkpoint(const std::filesystem::path& folder) { check_manifest(folder); }
 
 Checkpoint read_checkpoint(const std::filesystem::path& folder) {
   Checkpoint checkpoint;

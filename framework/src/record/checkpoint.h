@@ -25,6 +25,9 @@ KD_API std::filesystem::path write_checkpoint(const std::filesystem::path& folde
                                               const Checkpoint& checkpoint);
 
 /// Throws FileError where the manifest is missing or a file differs from it.
+KD_API void verify_checkpoint(const std::filesystem::path& checkpoint);
+
+/// Throws as verify_checkpoint does.
 KD_API Checkpoint read_checkpoint(const std::filesystem::path& checkpoint);
 
 /// The newest intact checkpoint in `folder`, if any. Damaged ones are passed over.
