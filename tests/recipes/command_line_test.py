@@ -92,8 +92,13 @@ def a_failed_run_says_why_in_its_folder():
     assert run["status"] == "failed" and "not finite" in run["error"]
 
 
+def options_may_stand_before_the_recipe():
+    assert "ready to train" in kdrun("--device", "cpu", "recipe.toml", "--dry-run").stdout
+
+
 def wrong_command_lines_end_with_two():
-    for arguments in (["frobnicate"], ["run"], ["run", "missing.toml"], ["recipe.toml", "--nonsense"], ["recipe.toml", "--device", "cuda:99"]):
+    for arguments in (["frobnicate"], ["run"], ["run", "missing.toml"], ["recipe.toml", "--nonsense"], ["recipe.toml", "--device", "cuda:99"],
+                      ["recipe.toml", "--max-steps", "-3"], ["eval", ".", "--device", "cuda:x"]):
         kdrun(*arguments, code=2)
 
 
@@ -112,5 +117,5 @@ def a_link_from_elsewhere_finds_the_plugins():
 main([list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
       the_reference_of_components_is_current, config_resolves_explains_and_shows_differences,
       validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
-      a_failed_run_says_why_in_its_folder, wrong_command_lines_end_with_two, doctor_and_version_answer,
+      a_failed_run_says_why_in_its_folder, options_may_stand_before_the_recipe, wrong_command_lines_end_with_two, doctor_and_version_answer,
       a_link_from_elsewhere_finds_the_plugins])

@@ -15,7 +15,7 @@ void add_config(CLI::App& app) {
   CLI::App* command = app.add_subcommand("config", "show the resolved recipe");
   given->recipe.add_to(*command);
   command->add_flag("--diff", given->diff, "only what differs from the defaults, with its place");
-  command->add_option("--explain", given->key, "a setting such as train.epochs: its value and where it came from");
+  command->add_option("--explain", given->key, "a setting such as stage.student.epochs: its value and where it came from");
   command->callback([given] {
     const ExperimentPlan plan = given->recipe.read();
     if (!given->diff && given->key.empty()) {

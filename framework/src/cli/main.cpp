@@ -10,10 +10,16 @@
 
 namespace {
 
-/// `kdrun recipe.toml` is short for `kdrun run recipe.toml`.
-std::vector<std::string> with_default_command(std::vector<std::string> arguments) {
-  const auto first = std::find_if(arguments.begin(), arguments.end(),
-                                  [](const std::string& argument) { return !argument.starts_with("-"); });
+/// `kdrun [options] recipe.toml` is short for `kdrun run [options] recipe.toml`.
+std::vector<std::string> with_default_command(std::vector<std::string> arguments, const CLI::App& app) {
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  const auto is_command = [&commands](const std::string& argument) {
+    return std::any_of(commands.begin(), commands.end(),
+                       [&](const CLI::App* command) { return command->get_name() == argument; });
+  };
+  const auto first = std::find_if(arguments.begin(), arguments.end(), [&](const std::string& argument) {
+    return argument.ends_with(".toml") || is_command(argument);
+  });
   if (first != arguments.end() && first->ends_with(".toml")) arguments.insert(arguments.begin(), "run");
   return arguments;
 }
@@ -32,7 +38,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_data(app);
   kd::cli::add_doctor(app);
   kd::cli::add_new(app);
-  std::vector<std::string> reversed = with_default_command(arguments);
+  std::vector<std::string> reversed = with_default_command(arguments, app);
   std::reverse(reversed.begin(), reversed.end());  // as CLI11 wants them
   try {
     app.parse(reversed);
