@@ -36,12 +36,10 @@ at::Device choose_device(const std::string& name) {
   if (name == "cpu") return at::Device(at::kCPU);
   const bool cuda = at::hasCUDA() && at::getNumGPUs() > 0;
   if (name == "auto") return cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  const bool numbered = name.starts_with("cuda:") && name.size() > 5 && name.size() < 8 &&
-                        name.find_first_not_of("0123456789", 5) == std::string::npos;
-  if (name != "cuda" && !numbered) {
+  if (!is_device_name(name)) {
     throw RecipeError(fmt::format("error: '{}' is no device\n    hint: auto, cpu, cuda or cuda:N", name));
   }
-  const int index = numbered ? std::stoi(name.substr(5)) : 0;
+  const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
   const int count = cuda ? static_cast<int>(at::getNumGPUs()) : 0;
   if (index >= count) {
     throw RecipeError(

@@ -158,9 +158,9 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
       result.stages.push_back(std::move(outcome));
       folder.set_status("running", "", to_json(result.stages).dump());
     }
-    for (const ComponentSpec& spec : plan.analyses) {
+    if (!plan.analyses.empty()) {
       RunAnalysisContext analysis_context(context, result.stages, folder);
-      make<Analysis>(spec)->run(analysis_context);
+      for (const ComponentSpec& spec : plan.analyses) make<Analysis>(spec)->run(analysis_context);
     }
     folder.write_summary(summary_csv(result.stages));
   } catch (const std::exception& error) {

@@ -78,10 +78,6 @@ NetworkResult network_from_json(const nlohmann::json& json) {
   return network;
 }
 
-}  // namespace
-
-namespace {
-
 /// The libraries of every component that a table names, nested ones included.
 void collect_libraries(const Value& value, std::set<std::filesystem::path>& libraries) {
   if (value.is_list()) {

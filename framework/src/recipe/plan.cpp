@@ -146,11 +146,7 @@ class Planner {
 
  private:
   void check_device(const std::string& device, const Value& value) {
-    if (device == "auto" || device == "cpu" || device == "cuda") return;
-    if (device.starts_with("cuda:") && device.size() > 5 && device.size() < 8 &&
-        device.find_first_not_of("0123456789", 5) == std::string::npos) {
-      return;
-    }
+    if (is_device_name(device)) return;
     diagnostics_.error(value.location, fmt::format("'{}' is no device", device), "auto, cpu, cuda or cuda:N");
   }
 
@@ -407,6 +403,12 @@ StageSettings read_stage_settings(const std::string& file, const ComponentCatalo
   const Value train = resolve_table(train_fields, select(stage, train_fields), "stage", catalog, diagnostics);
   diagnostics.throw_if_any();
   return {to_component("dataset", extras, resolved_data), read_parameters<TrainSettings>(train)};
+}
+
+bool is_device_name(const std::string& name) {
+  if (name == "auto" || name == "cpu" || name == "cuda") return true;
+  return name.starts_with("cuda:") && name.size() > 5 && name.size() < 8 &&
+         name.find_first_not_of("0123456789", 5) == std::string::npos;
 }
 
 }  // namespace kd

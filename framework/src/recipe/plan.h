@@ -109,6 +109,9 @@ struct KD_API StageSettings {
 };
 KD_API StageSettings read_stage_settings(const std::string& file, const ComponentCatalog& catalog);
 
+/// Whether `name` is auto, cpu, cuda or cuda:N; not whether there is such a device.
+KD_API bool is_device_name(const std::string& name);
+
 /// Lines "key = value" of a resolved recipe in order; each with the place that set it.
 struct KD_API SettingOrigin {
   std::string key;
