@@ -157,8 +157,8 @@ TEST(AugmentationChain, SameSampleSameViewWhateverTheBatch) {
     const kd::RandomKey key = kd::RandomKey{}.with(5);
     kd::Batch whole = kd::cut_batch(set, at::arange(32, at::kLong).to(device));
     kd::Batch part = kd::cut_batch(set, at::tensor({30, 7, 11}, at::kLong).to(device));
-    chain.apply_in_training(whole, key);
-    chain.apply_in_training(part, key);
+    chain.apply_in_training(whole, set, key);
+    chain.apply_in_training(part, set, key);
     EXPECT_TRUE(at::equal(part.images, whole.images.index_select(0, part.index)));
     EXPECT_TRUE(at::equal(part.view, whole.view.index_select(0, part.index)));
     EXPECT_EQ(part.images.scalar_type(), at::kFloat);

@@ -34,6 +34,51 @@ TEST(RandomTensors, BelowCoversItsRangeEvenly) {
   }
 }
 
+TEST(RandomTensors, NormalHasTheMomentsOfTheNormalDistribution) {
+  for (const at::Device device : kd::testing::devices()) {
+    const at::Tensor x = kd::random_normal(kKey, at::arange(20000, at::kLong).to(device), 2).to(at::kDouble);
+    EXPECT_TRUE(x.isfinite().all().item<bool>());
+    EXPECT_NEAR(x.mean().item<double>(), 0, 0.02);
+    EXPECT_NEAR(x.square().mean().item<double>(), 1, 0.03);
+    EXPECT_NEAR(x.pow(4).mean().item<double>(), 3, 0.15);
+    EXPECT_NEAR((x.select(1, 0) * x.select(1, 1)).mean().item<double>(), 0, 0.03);
+    const at::Tensor one = kd::random_normal(kKey, at::tensor({777}, at::kLong).to(device), 2);
+    EXPECT_TRUE(at::allclose(one[0].to(at::kDouble), x[777]));
+  }
+}
+
+TEST(RandomTensors, BetaHasTheMomentsOfTheBetaDistribution) {
+  for (const at::Device device : kd::testing::devices()) {
+    const at::Tensor counters = at::arange(40000, at::kLong).to(device);
+    for (const auto& [a, b] : {std::pair{0.1, 0.1}, {0.3, 0.3}, {1.0, 1.0}, {2.0, 5.0}, {40.0, 40.0}}) {
+      const at::Tensor x = kd::random_beta(kKey, counters, a, b).to(at::kDouble);
+      EXPECT_TRUE(x.isfinite().all().item<bool>());
+      EXPECT_GE(x.min().item<double>(), 0);
+      EXPECT_LE(x.max().item<double>(), 1);
+      const double mean = a / (a + b), variance = a * b / ((a + b) * (a + b) * (a + b + 1));
+      EXPECT_NEAR(x.mean().item<double>(), mean, 5 * std::sqrt(variance / 40000)) << a;
+      EXPECT_NEAR(x.var().item<double>(), variance, 0.03 * variance + 1e-5) << a;
+      // The distribution of Beta(1, 1) is uniform; of Beta(a, a) symmetric.
+      const auto share_below = [&](double bound) { return x.lt(bound).to(at::kDouble).mean().item<double>(); };
+      if (a == b) {
+        EXPECT_NEAR(share_below(0.5), 0.5, 0.0125);
+      }
+      if (a == 1) {
+        EXPECT_NEAR(share_below(0.1), 0.1, 0.0075);
+      }
+    }
+  }
+}
+
+TEST(RandomTensors, PermutationDependsOnTheMembersAlone) {
+  const at::Tensor counters = at::tensor({5, 2, 9, 4}, at::kLong);
+  const at::Tensor order = kd::random_permutation(kKey, counters);
+  EXPECT_TRUE(at::equal(std::get<0>(order.sort()), at::arange(4, at::kLong)));
+  const at::Tensor turned = counters.flip({0});
+  EXPECT_TRUE(at::equal(counters.index_select(0, order), turned.index_select(0, kd::random_permutation(kKey, turned))));
+  EXPECT_FALSE(at::equal(order, kd::random_permutation(kKey.with(1), counters)));
+}
+
 TEST(RandomTensors, DropoutKeepsTheMeanAndIsFixedByItsKey) {
   for (const at::Device device : kd::testing::devices()) {
     const at::Tensor ones = at::ones({200, 500}, device);

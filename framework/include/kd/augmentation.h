@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "kd/api.h"
 #include "kd/batch.h"
@@ -18,12 +20,20 @@ class KD_API Augmentation {
   };
 
   virtual ~Augmentation();
-  /// Changes the batch in place by assigning new tensors. The key holds for one epoch: what happens to a sample must
-  /// follow from the key and `batch.index` alone (random_uniform(key, batch.index, lanes)).
+  /// Changes the batch in place by assigning new tensors (batch.change_images()). The key holds for one epoch: what
+  /// happens to a sample must follow from the key and `batch.index` alone (random_uniform(key, batch.index, lanes)).
   virtual void apply(Batch& batch, RandomKey key) const = 0;
   /// How many different views of one sample it makes; 0 where they are not counted. With more than one, apply() numbers
   /// them: view = view · views() + its own number.
   virtual std::int64_t views() const { return 0; }
+  /// Whether it mixes samples, so that a target has two labels.
+  virtual bool mixes() const { return false; }
+  /// Names of the extra views that it adds to a batch.
+  virtual std::vector<std::string> view_names() const { return {}; }
+  /// Samples of the training set that it wants beside those at `index`, as positions (int64, N), or undefined for none.
+  /// apply() finds them in the batch, changed by the augmentations before this one. `labels` are those of the whole
+  /// training set.
+  virtual at::Tensor companions(const at::Tensor& index, const at::Tensor& labels, RandomKey key) const;
   /// Whether it is also applied in evaluation, as normalisation is.
   virtual bool at_evaluation() const { return false; }
 };

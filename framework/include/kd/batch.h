@@ -24,17 +24,34 @@ struct KD_API Targets {
   bool mixed() const { return partner.defined(); }
 };
 
+/// Other images of the samples of a batch, under the name that a loss asks for them by.
+struct KD_API View {
+  std::string name;
+  at::Tensor images;  ///< N×C×H×W
+};
+
 /// A batch on its device. Images come as uint8 N×C×H×W as stored and leave the augmentations as float.
 struct KD_API Batch {
   at::Tensor images;
   at::Tensor plain_images;  ///< before mixing, where an augmentation mixes; otherwise undefined
   Targets targets;
   at::Tensor index;  ///< int64, N: position of each sample in the stage's training set
-  at::Tensor
-      view;  ///< int64, N: which of its finitely many views each sample shows; undefined where they are not counted
-  std::vector<at::Tensor> extra_views;
+  /// int64, N: which of its finitely many views each sample shows; undefined where they are not counted.
+  at::Tensor view;
+  std::vector<View> extra_views;  ///< those that augmentations added
+  /// The samples of the training set that the augmentation in hand asked for, as they came to it; see
+  /// Augmentation::companions().
+  at::Tensor companion_images, companion_labels;
 
   std::int64_t size() const { return images.size(0); }
+
+  /// Replaces the images, those before mixing and every extra view by `change` of them.
+  template <class Change>
+  void change_images(const Change& change) {
+    images = change(images);
+    if (plain_images.defined()) plain_images = change(plain_images);
+    for (View& extra : extra_views) extra.images = change(extra.images);
+  }
 };
 
 /// Names of the features that are wanted of a network, such as "stage2" or "pooled".

@@ -19,6 +19,12 @@ class Module;
 
 namespace kd {
 
+/// The student's logits, N×classes, of an extra view.
+struct KD_API ViewLogits {
+  std::string view;
+  at::Tensor logits;
+};
+
 /// What a loss sees of a step.
 struct KD_API LossInput {
   const Outputs& student;
@@ -26,12 +32,26 @@ struct KD_API LossInput {
   const Targets& targets;
   const at::Tensor& index;  ///< int64, N: position of each sample in the training set
   ScheduleTime time;
+  std::vector<ViewLogits> views = {};  ///< the extra views that the losses of the list asked for
+
+  /// The student's logits of the extra view `name`, which must have been asked for.
+  const at::Tensor& view(const std::string& name) const;
+};
+
+/// An extra view that a loss wants the student's logits of.
+struct KD_API ViewRequest {
+  std::string name;
+  /// Whether the loss teaches through it. With a gradient the view goes through the network in one pass with the batch
+  /// itself, so that batch norm sees both; without, in a pass of its own.
+  bool gradient = true;
 };
 
 /// What a loss needs to work.
 struct KD_API LossNeeds {
   bool teacher = false;
-  TapRequest student_taps, teacher_taps;
+  TapRequest student_taps = {}, teacher_taps = {};
+  std::vector<ViewRequest> views = {};
+  bool one_label = false;  ///< cannot take mixed targets
 };
 
 class KD_API Loss {

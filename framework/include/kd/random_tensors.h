@@ -15,6 +15,16 @@ KD_API at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std:
 /// alone.
 KD_API at::Tensor random_below(RandomKey key, const at::Tensor& counters, std::int64_t lanes, std::int64_t count);
 
+/// Standard normal numbers, float, N×lanes; entry (i, j) depends on the key, on counters[i] and on j alone.
+KD_API at::Tensor random_normal(RandomKey key, const at::Tensor& counters, std::int64_t lanes);
+
+/// Beta(alpha, beta) numbers in [0, 1], float, N; entry i depends on the key and on counters[i] alone. Both parameters
+/// are above 0.
+KD_API at::Tensor random_beta(RandomKey key, const at::Tensor& counters, double alpha, double beta);
+
+/// An order of the batch, int64, N: a permutation that depends on the key and on the members of `counters` alone.
+KD_API at::Tensor random_permutation(RandomKey key, const at::Tensor& counters);
+
 /// Dropout (Srivastava et al., 2014) with a mask from `key`: each element is zero with probability `p`, the others are
 /// divided by 1 − p. Differentiable. Returns `input` itself where `p` is 0.
 KD_API at::Tensor dropout(const at::Tensor& input, double p, RandomKey key);

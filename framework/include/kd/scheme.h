@@ -49,7 +49,8 @@ class KD_API StageContext {
   virtual std::int64_t samples() const = 0;
   /// Trains `module` together with `network`: an adapter of a loss.
   virtual void train_with(Network& network, const std::shared_ptr<torch::nn::Module>& module) = 0;
-  /// Reports a loss list that needs what the stage lacks: a teacher, or a tap that its model does not offer.
+  /// Reports a loss list that needs what the stage lacks: a teacher, a tap that its model does not offer, an extra view
+  /// that no augmentation makes, or targets with one label.
   virtual void require(const LossNeeds& needs, const Network& student) = 0;
 
   Loss::Context loss_context() const { return {data().classes(), samples()}; }
@@ -74,6 +75,9 @@ class KD_API Objective {
   void step(const Batch& batch, const Outputs* teacher, Updater& updater) const;
 
  private:
+  /// The network's outputs for the batch, and its logits for the extra views that the losses ask for.
+  Outputs forward(const Batch& batch, std::vector<ViewLogits>& views) const;
+
   Network& network_;
   LossList losses_;
   LossNeeds needs_;

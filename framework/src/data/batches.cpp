@@ -5,6 +5,7 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "kd/plugin.h"
@@ -15,11 +16,37 @@ AugmentationChain::AugmentationChain(const std::vector<ComponentSpec>& specs, co
   for (const ComponentSpec& spec : specs) augmentations_.push_back(make<Augmentation>(spec, {.data = info}));
 }
 
-void AugmentationChain::apply_in_training(Batch& batch, RandomKey epoch_key) const {
+namespace {
+
+RandomKey key_of(RandomKey epoch_key, std::size_t i) { return epoch_key.with("augment").with(i); }
+
+}  // namespace
+
+void AugmentationChain::apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const {
   if (views() > 1) batch.view = at::zeros_like(batch.index);
-  for (std::size_t i = 0; i < augmentations_.size(); ++i)
-    augmentations_[i]->apply(batch, epoch_key.with("augment").with(i));
-  batch.images = to_float(batch.images);
+  for (std::size_t i = 0; i < augmentations_.size(); ++i) {
+    fetch_companions(batch, set, epoch_key, i);
+    augmentations_[i]->apply(batch, key_of(epoch_key, i));
+  }
+  batch.change_images(to_float);
+}
+
+void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i) const {
+  const at::Tensor wanted = augmentations_[i]->companions(batch.index, set.labels, key_of(epoch_key, i));
+  if (!wanted.defined()) {
+    batch.companion_images.reset();
+    batch.companion_labels.reset();
+    return;
+  }
+  // With a key of their own: a sample that is its own companion shows another view.
+  const RandomKey companion_key = epoch_key.with("companions").with(i);
+  Batch companions = cut_batch(set, wanted);
+  for (std::size_t before = 0; before < i; ++before) {
+    fetch_companions(companions, set, companion_key, before);
+    augmentations_[before]->apply(companions, key_of(companion_key, before));
+  }
+  batch.companion_images = companions.images;
+  batch.companion_labels = companions.targets.labels;
 }
 
 at::Tensor AugmentationChain::apply_in_evaluation(const at::Tensor& images) const {
@@ -35,6 +62,18 @@ std::int64_t AugmentationChain::views() const {
   std::int64_t views = 1;
   for (const auto& augmentation : augmentations_) views *= augmentation->views();
   return views;
+}
+
+bool AugmentationChain::mixes() const {
+  return std::any_of(augmentations_.begin(), augmentations_.end(), [](const auto& one) { return one->mixes(); });
+}
+
+std::vector<std::string> AugmentationChain::view_names() const {
+  std::vector<std::string> names;
+  for (const auto& augmentation : augmentations_) {
+    for (const std::string& name : augmentation->view_names()) names.push_back(name);
+  }
+  return names;
 }
 
 at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key, at::Device device) {

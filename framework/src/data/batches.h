@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kd/api.h"
@@ -21,14 +22,22 @@ class KD_API AugmentationChain {
  public:
   AugmentationChain(const std::vector<ComponentSpec>& specs, const DataInfo& info);
 
-  /// Images become float; what happens to a sample follows from the key and its index alone.
-  void apply_in_training(Batch& batch, RandomKey epoch_key) const;
+  /// Images become float; what happens to a sample follows from the key and its index alone. `set` is where the batch
+  /// was cut from.
+  void apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const;
   /// Only what belongs to evaluation, such as normalisation.
   at::Tensor apply_in_evaluation(const at::Tensor& images) const;
   /// Number of views of one sample; 0 where they are not counted, 1 where nothing is random.
   std::int64_t views() const;
+  /// Whether any of them mixes samples.
+  bool mixes() const;
+  /// Names of the extra views that they add.
+  std::vector<std::string> view_names() const;
 
  private:
+  /// Gives the batch the samples that augmentation `i` wants beside it.
+  void fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i) const;
+
   std::vector<std::unique_ptr<Augmentation>> augmentations_;
 };
 

@@ -344,7 +344,7 @@ void FrozenNetwork::cache_logits(const ImageSet& train, const AugmentationChain&
     Batch batch;
     batch.images = train.images.narrow(0, begin, count);
     batch.index = at::arange(begin, begin + count, train.labels.options());
-    augmentations.apply_in_training(batch, {});
+    augmentations.apply_in_training(batch, train, {});
     const at::Tensor rows = forward(batch.images, {}).logits;
     if (!cached_logits_.defined()) cached_logits_ = at::empty({samples, rows.size(1)}, rows.options());
     cached_logits_.narrow(0, begin, count).copy_(rows);

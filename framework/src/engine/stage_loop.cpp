@@ -48,7 +48,9 @@ ScheduleTime StageLoop::time() const {
 
 void StageLoop::update(Network& network, const std::vector<Term>& terms) {
   auto& trained = dynamic_cast<TrainedNetwork&>(network);
-  meters_[network.name()].add(terms, trained.last_logits(), *targets_);
+  // A pass may hold extra views behind the rows of the batch.
+  const at::Tensor logits = trained.last_logits().narrow(0, 0, targets_->labels.size(0));
+  meters_[network.name()].add(terms, logits, *targets_);
   trained.update(terms, time());
 }
 
@@ -85,8 +87,9 @@ void StageLoop::run_epoch() {
 void StageLoop::run_step(const at::Tensor& order) {
   const std::int64_t begin = batch_ * plan_.train.batch_size;
   const std::int64_t count = std::min(plan_.train.batch_size, parts_.samples() - begin);
-  Batch batch = cut_batch(parts_.training_data().train, order.narrow(0, begin, count));
-  parts_.augmentations().apply_in_training(batch, parts_.key().with(static_cast<std::uint64_t>(epoch_)));
+  const ImageSet& train = parts_.training_data().train;
+  Batch batch = cut_batch(train, order.narrow(0, begin, count));
+  parts_.augmentations().apply_in_training(batch, train, parts_.key().with(static_cast<std::uint64_t>(epoch_)));
   targets_ = &batch.targets;
   parts_.begin_step(step_);
   parts_.scheme().step(batch, *this);

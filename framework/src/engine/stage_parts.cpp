@@ -183,6 +183,22 @@ void StageParts::require(const LossNeeds& needs, const Network& student) {
         "'teachers', or take a scheme with teachers",
         plan_.scheme.location.to_string(), plan_.scheme.type));
   }
+  if (needs.one_label && augmentations_.mixes()) {
+    throw RecipeError(fmt::format(
+        "{}: error: a loss of scheme '{}' wants one label per image, and an augmentation of this stage mixes images\n"
+        "    hint: take the mixing augmentation out, or a loss that takes mixed targets (cross_entropy, kd)",
+        plan_.scheme.location.to_string(), plan_.scheme.type));
+  }
+  const std::vector<std::string> views = augmentations_.view_names();
+  for (const ViewRequest& request : needs.views) {
+    if (std::find(views.begin(), views.end(), request.name) != views.end()) continue;
+    throw RecipeError(fmt::format(
+        "{}: error: a loss of scheme '{}' wants the extra view '{}', and no augmentation of this stage makes it\n"
+        "    hint: {}",
+        plan_.scheme.location.to_string(), plan_.scheme.type, request.name,
+        views.empty() ? "an augmentation such as 'augmix' or 'same_class' adds views"
+                      : name_hint(request.name, views, "there are")));
+  }
   for (const auto& teacher : frozen_) require_taps(needs.teacher_taps, teacher->model(), teacher->name());
 }
 

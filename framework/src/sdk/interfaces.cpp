@@ -13,6 +13,7 @@ namespace kd {
 Analysis::~Analysis() = default;
 AnalysisContext::~AnalysisContext() = default;
 Augmentation::~Augmentation() = default;
+at::Tensor Augmentation::companions(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }
 DataSet::~DataSet() = default;
 Loss::~Loss() = default;
 Model::~Model() = default;

@@ -1,7 +1,12 @@
 // kd::LossList and kd::Objective: the weighted losses of a scheme.
+#include <ATen/ops/cat.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
 #include <map>
 #include <utility>
 
+#include "kd/diagnostics.h"
 #include "kd/loss.h"
 #include "kd/scheme.h"
 
@@ -29,7 +34,38 @@ void append(TapRequest& to, const TapRequest& from) {
   }
 }
 
+/// A view that one loss of a list teaches through does so for all.
+void append(std::vector<ViewRequest>& to, const ViewRequest& request) {
+  for (ViewRequest& known : to) {
+    if (known.name != request.name) continue;
+    known.gradient |= request.gradient;
+    return;
+  }
+  to.push_back(request);
+}
+
+const at::Tensor& find_view(const Batch& batch, const std::string& name) {
+  for (const View& view : batch.extra_views) {
+    if (view.name == name) return view.images;
+  }
+  throw Error(fmt::format("the batch has no extra view '{}'", name));
+}
+
+/// The first `count` rows of every feature.
+Outputs first_rows(const Outputs& outputs, const TapRequest& taps, std::int64_t count) {
+  Outputs first{outputs.logits.narrow(0, 0, count), Taps(taps)};
+  for (const std::string& tap : taps) first.taps.offer(tap, outputs.taps.at(tap).narrow(0, 0, count));
+  return first;
+}
+
 }  // namespace
+
+const at::Tensor& LossInput::view(const std::string& name) const {
+  for (const ViewLogits& known : views) {
+    if (known.view == name) return known.logits;
+  }
+  throw Error(fmt::format("no logits of an extra view '{}'", name));
+}
 
 std::vector<FieldInfo> LossList::extras() { return fields_of<Extras>(); }
 
@@ -60,6 +96,8 @@ LossNeeds LossList::needs() const {
     all.teacher |= needs.teacher;
     append(all.student_taps, needs.student_taps);
     append(all.teacher_taps, needs.teacher_taps);
+    all.one_label |= needs.one_label;
+    for (const ViewRequest& request : needs.views) append(all.views, request);
   }
   return all;
 }
@@ -78,13 +116,36 @@ Objective::Objective(const std::vector<ComponentSpec>& losses, StageContext& con
   for (const auto& module : losses_.modules()) context.train_with(network_, module);
 }
 
+Outputs Objective::forward(const Batch& batch, std::vector<ViewLogits>& views) const {
+  for (const ViewRequest& request : needs_.views) {
+    if (request.gradient) continue;
+    const c10::AutoGradMode no_gradient(false);
+    views.push_back({request.name, network_.forward(find_view(batch, request.name)).logits});
+  }
+  std::vector<at::Tensor> images{batch.images};
+  for (const ViewRequest& request : needs_.views) {
+    if (request.gradient) images.push_back(find_view(batch, request.name));
+  }
+  if (images.size() == 1) return network_.forward(batch.images, needs_.student_taps);
+  const Outputs all = network_.forward(at::cat(images), needs_.student_taps);
+  std::int64_t row = batch.size();
+  for (const ViewRequest& request : needs_.views) {
+    if (!request.gradient) continue;
+    views.push_back({request.name, all.logits.narrow(0, row, batch.size())});
+    row += batch.size();
+  }
+  return first_rows(all, needs_.student_taps, batch.size());
+}
+
 void Objective::step(const Batch& batch, const Outputs* teacher, Updater& updater) const {
-  const Outputs outputs = network_.forward(batch.images, needs_.student_taps);
+  std::vector<ViewLogits> views;
+  const Outputs outputs = forward(batch, views);
   updater.update(network_, losses_({.student = outputs,
                                     .teacher = teacher,
                                     .targets = batch.targets,
                                     .index = batch.index,
-                                    .time = updater.time()}));
+                                    .time = updater.time(),
+                                    .views = std::move(views)}));
 }
 
 }  // namespace kd

@@ -22,9 +22,7 @@ class HorizontalFlip final : public kd::Augmentation {
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
     const at::Tensor flips = kd::random_uniform(key, batch.index, 1).squeeze(1) < params_.probability;
-    batch.images = mirror(batch.images, flips);
-    if (batch.plain_images.defined()) batch.plain_images = mirror(batch.plain_images, flips);
-    for (at::Tensor& view : batch.extra_views) view = mirror(view, flips);
+    batch.change_images([&](const at::Tensor& images) { return mirror(images, flips); });
     if (batch.view.defined()) batch.view = batch.view * views() + flips;
   }
 

@@ -110,10 +110,10 @@ TEST(HorizontalFlip, DoesNotDependOnTheBatch) {
 TEST(HorizontalFlip, MirrorsAllImagesOfASampleAlike) {
   kd::Batch batch = batch_on(at::kCPU, 16);
   batch.plain_images = batch.images.clone();
-  batch.extra_views = {batch.images.clone()};
+  batch.extra_views = {{"other", batch.images.clone()}};
   make()->apply(batch, kKey);
   EXPECT_TRUE(batch.plain_images.equal(batch.images));
-  EXPECT_TRUE(batch.extra_views[0].equal(batch.images));
+  EXPECT_TRUE(batch.extra_views[0].images.equal(batch.images));
 }
 
 }  // namespace

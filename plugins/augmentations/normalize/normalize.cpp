@@ -38,9 +38,7 @@ class Normalize final : public kd::Augmentation {
 
   void apply(kd::Batch& batch, kd::RandomKey /*key*/) const override {
     const Constants constants = constants_on(batch.images.device());
-    batch.images = normalized(batch.images, constants);
-    if (batch.plain_images.defined()) batch.plain_images = normalized(batch.plain_images, constants);
-    for (at::Tensor& view : batch.extra_views) view = normalized(view, constants);
+    batch.change_images([&](const at::Tensor& images) { return normalized(images, constants); });
   }
 
   std::int64_t views() const override { return 1; }

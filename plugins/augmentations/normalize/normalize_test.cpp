@@ -58,9 +58,9 @@ TEST(Normalize, TakesGivenStatisticsAndFloatImages) {
   batch.images = kd::to_float(batch.images);
   const at::Tensor images = batch.images.clone();
   batch.plain_images = images.clone();
-  batch.extra_views = {images.contiguous(at::MemoryFormat::ChannelsLast)};
+  batch.extra_views = {{"other", images.contiguous(at::MemoryFormat::ChannelsLast)}};
   make(", mean = [0.1, 0.2, 0.3], deviation = [0.5, 1, 2]")->apply(batch, {});
-  for (const at::Tensor& result : {batch.images, batch.plain_images, batch.extra_views[0]}) {
+  for (const at::Tensor& result : {batch.images, batch.plain_images, batch.extra_views[0].images}) {
     expect_normalized(result, images, {0.1, 0.2, 0.3}, {0.5, 1, 2});
   }
 }

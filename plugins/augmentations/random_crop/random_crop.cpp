@@ -27,9 +27,7 @@ class RandomCrop final : public kd::Augmentation {
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
     const at::Tensor number = kd::random_below(key, batch.index, 1, views()).squeeze(1);
-    batch.images = crop(batch.images, number);
-    if (batch.plain_images.defined()) batch.plain_images = crop(batch.plain_images, number);
-    for (at::Tensor& view : batch.extra_views) view = crop(view, number);
+    batch.change_images([&](const at::Tensor& images) { return crop(images, number); });
     if (batch.view.defined()) batch.view = batch.view * views() + number;
   }
 

@@ -92,10 +92,10 @@ TEST(RandomCrop, CutsAllImagesOfASampleAlike) {
   kd::load_plugins();
   kd::Batch batch = batch_on(at::kCPU, 16);
   batch.plain_images = batch.images.clone();
-  batch.extra_views = {batch.images.clone()};
+  batch.extra_views = {{"other", batch.images.clone()}};
   kd::make<kd::Augmentation>("{ type = 'random_crop' }")->apply(batch, kKey);
   EXPECT_TRUE(batch.plain_images.equal(batch.images));
-  EXPECT_TRUE(batch.extra_views[0].equal(batch.images));
+  EXPECT_TRUE(batch.extra_views[0].images.equal(batch.images));
 }
 
 TEST(RandomCrop, DoesNotDependOnTheBatch) {
