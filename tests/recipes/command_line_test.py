@@ -32,6 +32,7 @@ def describe_shows_what_a_plugin_declares():
     assert scheme["parameters"][0]["beside"][0]["name"] == "weight"
     assert kdrun("describe", "loss", "kd", "--toml").stdout.startswith('{ type = "kd", temperature = 4.0')
     assert "did you mean 'kd'?" in kdrun("describe", "loss", "kdd", code=2).stderr
+    assert "there is no kind 'los'" in kdrun("describe", "los", "kd", code=2).stderr
 
 
 def what_describe_prints_can_be_pasted():
@@ -53,12 +54,19 @@ def config_resolves_explains_and_shows_differences():
     assert "stage.student.batch_size = 64   # recipe.toml:9:14" in kdrun("config", "recipe.toml", "--diff").stdout
     line = kdrun("config", "recipe.toml", "--explain", "stage.student.ema").stdout
     assert line == "stage.student.ema = 0.0   # default\n", line
+    lines = kdrun("config", "recipe.toml", "--explain", "train.epochs").stdout.splitlines()
+    assert [line.split(" = ")[0] for line in lines] == ["stage.teacher.epochs", "stage.student.epochs"], lines
+    text = kdrun("config", "recipe.toml", "stage.student.scheme.losses.1.temperature=8", "--explain", "stage.student.scheme.losses").stdout
+    assert "losses.1.temperature = 8.0   # override" in text and "losses.0.weight = 0.1   # default" in text, text
+    error = kdrun("config", "recipe.toml", "stage.student.scheme.losses.2.temperature=8", code=2).stderr
+    assert "'2' is no position in the default list of 2" in error, error
     assert "did you mean 'stage.student.ema'?" in kdrun("config", "recipe.toml", "--explain", "stage.student.ea", code=2).stderr
 
 
 def validate_and_dry_run_make_everything_and_train_nothing():
     assert kdrun("validate", "recipe.toml").stdout == "recipe.toml: ok, 2 stage(s)\n"
     assert "ready to train 2 stage(s)" in kdrun("recipe.toml", "--dry-run").stdout
+    assert json.loads(kdrun("recipe.toml", "--dry-run", "--json").stdout) == {"recipe": "recipe.toml", "stages": 2}
     assert not pathlib.Path("runs").exists()
     error = kdrun("validate", "recipe.toml", 'data={type="mnist"}', "--data-root", "/nonexistent", code=2).stderr
     assert "kdrun data fetch mnist" in error, error
@@ -94,6 +102,45 @@ def a_failed_run_says_why_in_its_folder():
     assert run["status"] == "failed" and "not finite" in run["error"]
 
 
+def what_cannot_be_written_is_said_before_training():
+    pathlib.Path("file").write_text("")
+    for more in ([], ["--dry-run"]):
+        error = kdrun("recipe.toml", "--run-dir", "file/runs", *more, code=1).stderr
+        assert error.splitlines()[-1].startswith("error: cannot make file/runs: ") and "is no folder" in error, error
+
+
+def an_absurd_size_gets_one_plain_line():
+    error = kdrun("recipe.toml", "stage.teacher.model.hidden=[900000000000]", "--device", "cpu", code=1).stderr
+    assert "0x" not in error and "frame #" not in error and "memory" in error, error
+    assert len(error.strip().splitlines()) < 8, error
+
+
+def any_file_name_will_do():
+    name = b"r\xe9cipe.toml".decode("utf8", "surrogateescape")
+    pathlib.Path(name).write_bytes(pathlib.Path("recipe.toml").read_bytes())
+    subprocess.run([KDRUN, name, "--max-steps", "1", "--device", "cpu"], check=True, capture_output=True)
+
+
+def two_analyses_of_a_kind_keep_their_files():
+    analyses = 'analysis=[{ type = "class_accuracy" }, { type = "class_accuracy", classes = [1] }]'
+    folder = train("recipe.toml", "runs", analyses)
+    first, second = ((folder / "analysis" / name).read_text().splitlines() for name in ("class_accuracy.csv", "class_accuracy_2.csv"))
+    assert len(second) == 2 and second[1] in first, (first, second)
+
+
+def stages_may_have_classes_of_their_own():
+    text = pathlib.Path("recipe.toml").read_text() + '\n[[stage]]\nname = "few"\nmodel = { type = "mlp" }\ndata = { classes = [2, 0] }\n'
+    pathlib.Path("few.toml").write_text(text)
+    folder = train("few.toml", "runs", 'analysis=[{ type = "class_accuracy" }]')
+    last = [line.split(",")[-1] for line in (folder / "analysis" / "class_accuracy.csv").read_text().splitlines()[1:]]
+    assert [bool(field) for field in last] == [True, False, True] + [False] * 7, last
+
+
+def a_name_that_is_taken_is_refused():
+    assert "there is a loss 'kd' already" in kdrun("new", "plugin", "loss", "kd", "--outside", "here", code=2).stderr
+    assert not pathlib.Path("here").exists()
+
+
 def options_may_stand_before_the_recipe():
     assert "ready to train" in kdrun("--device", "cpu", "recipe.toml", "--dry-run").stdout
 
@@ -102,6 +149,10 @@ def wrong_command_lines_end_with_two():
     for arguments in (["frobnicate"], ["run"], ["run", "missing.toml"], ["recipe.toml", "--nonsense"], ["recipe.toml", "--device", "cuda:99"],
                       ["recipe.toml", "--max-steps", "-3"], ["eval", ".", "--device", "cuda:x"]):
         kdrun(*arguments, code=2)
+
+
+def verify_wants_a_folder():
+    assert "there is no folder /nonexistent" in kdrun("data", "verify", "--data-root", "/nonexistent", code=4).stderr
 
 
 def doctor_and_version_answer():
@@ -119,5 +170,7 @@ def a_link_from_elsewhere_finds_the_plugins():
 main([list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
       the_reference_of_components_is_current, config_resolves_explains_and_shows_differences,
       validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
-      a_failed_run_says_why_in_its_folder, options_may_stand_before_the_recipe, wrong_command_lines_end_with_two, doctor_and_version_answer,
+      a_failed_run_says_why_in_its_folder, what_cannot_be_written_is_said_before_training, an_absurd_size_gets_one_plain_line,
+      any_file_name_will_do, two_analyses_of_a_kind_keep_their_files, stages_may_have_classes_of_their_own, a_name_that_is_taken_is_refused,
+      options_may_stand_before_the_recipe, wrong_command_lines_end_with_two, doctor_and_version_answer, verify_wants_a_folder,
       a_link_from_elsewhere_finds_the_plugins])

@@ -68,6 +68,19 @@ def two_processes_train_a_stage_once():
     assert any("waiting for another process" in text for text in texts), texts
 
 
+def a_process_that_waits_for_another_can_be_stopped():
+    first = start()
+    wait_for_epochs(first, 2)
+    second = start()
+    for line in second.stderr:
+        if "waiting for another process" in line:
+            break
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=20) == 75
+    first.kill()
+    first.wait()
+
+
 def stopped_runs_say_so():
     process = start()
     wait_for_epochs(process, 3)
@@ -79,4 +92,5 @@ def stopped_runs_say_so():
 
 
 main([a_signal_stops_at_a_checkpoint_and_the_same_command_goes_on, a_killed_run_goes_on, two_processes_train_a_stage_once,
+      a_process_that_waits_for_another_can_be_stopped,
       stopped_runs_say_so])

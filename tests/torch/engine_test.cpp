@@ -185,6 +185,60 @@ TEST_P(EngineTest, AccumulationEqualsALargerBatch) {
   EXPECT_LT(largest_difference(weights(large.stages[0]), weights(accumulated.stages[0])), 1e-5);
 }
 
+TEST_P(EngineTest, AnAccumulationThatTheLastBatchLeavesOpenIsStepped) {
+  const auto open = run({"train.epochs=1", "train.accumulate=8"}, "open");
+  const auto whole = run({"train.epochs=1", "train.batch_size=256"}, "whole");
+  EXPECT_LT(largest_difference(weights(open.stages[0]), weights(whole.stages[0])), 1e-5);
+}
+
+/// An adapter with a parameter that no loss reaches, and a buffer that is its memory.
+struct Memory : torch::nn::Module {
+  Memory() {
+    unreached = register_parameter("unreached", torch::ones({2}));
+    reached = register_parameter("reached", torch::ones({2}));
+    bank = register_buffer("bank", torch::zeros({3}));
+  }
+  at::Tensor unreached, reached, bank;
+};
+
+TEST_P(EngineTest, TheMemoryOfALossAndOpenGradientsSurviveACheckpoint) {
+  const kd::Placement placement{at::Device(GetParam()), at::kFloat, false};
+  const kd::ExperimentPlan settings = plan({"train.accumulate=2"});
+  const kd::StagePlan& stage = settings.stages[0];
+  const kd::DataInfo info{1, 4, 4, {"a", "b"}, {0}, {1}};
+  struct Trained {
+    std::shared_ptr<Memory> memory = std::make_shared<Memory>();
+    std::unique_ptr<kd::TrainedNetwork> network;
+  };
+  const auto make = [&] {
+    Trained made;
+    made.network = std::make_unique<kd::TrainedNetwork>(
+        "student", kd::place_model(stage.networks[0].model, info, kd::RandomKey{}.with(1), placement), placement,
+        kd::RandomKey{}.with(2));
+    made.network->add_module(made.memory);
+    made.network->prepare(stage.train.optimizer, {}, stage.train);
+    return made;
+  };
+  const auto step = [&](Trained& trained) {
+    const at::Tensor images = kd::testing::normal({8, 1, 4, 4}, 3).to(placement.device);
+    const at::Tensor logits = trained.network->forward(images, {}).logits;
+    trained.memory->bank.add_(1);
+    trained.network->update({{"loss", logits.square().mean() * trained.memory->reached.sum(), 1}}, {});
+  };
+  Trained first = make();
+  step(first);
+  Trained second = make();
+  kd::TensorMap training;
+  for (const auto& [name, tensor] : first.network->training_state()) training[name] = tensor.cpu().clone();
+  second.network->restore(first.network->result_state(), training);
+  step(first);
+  step(second);
+  EXPECT_EQ(second.memory->bank[0].item<double>(), 2);
+  EXPECT_EQ(largest_difference(first.network->result_state(), second.network->result_state()), 0);
+  EXPECT_TRUE(at::equal(first.memory->reached, second.memory->reached));
+  EXPECT_NE(first.memory->reached[0].item<double>(), 1);
+}
+
 TEST_P(EngineTest, ClippingBoundsTheStep) {
   const std::vector<std::string> common = {"train.optimizer={type=\"sgd\", lr=1e-30, momentum=0.0}"};
   const auto start = run(common, "a", 1);
@@ -313,7 +367,7 @@ TEST_P(EngineTest, ChecksNameWhatALossLacks) {
     Silence silence;
     try {
       kd::check_experiment(plan({"stage.teacher.scheme={type=\"supervised\", losses=" + losses + "}"}),
-                           {.data_root = "", .runs_folder = "", .arguments = {}}, silence);
+                           {.data_root = "", .runs_folder = folder_ / "runs", .arguments = {}}, silence);
     } catch (const kd::RecipeError& error) {
       return error.what();
     }

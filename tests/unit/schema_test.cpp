@@ -202,6 +202,12 @@ TEST(Schema, SaysWhichKindIsWanted) {
             "r.toml:1:9: error: thing: 'parts' wants a list of components, and this is a table");
 }
 
+TEST(Schema, ATypeIsAnUnknownKeyWhereNoComponentIsWanted) {
+  EXPECT_EQ(problems("type = 'x'"),
+            "r.toml:1:1: error: thing: unknown key 'type'\n    hint: known keys: flag, count, size, title, form, "
+            "counts, sizes, titles, weight, part, parts");
+}
+
 TEST(Schema, SaysWhichValuesAreAllowed) {
   EXPECT_EQ(problems("count = 0"), "r.toml:1:9: error: thing: 'count' = 0 must be in [1, 9]");
   EXPECT_EQ(problems("count = 10"), "r.toml:1:9: error: thing: 'count' = 10 must be in [1, 9]");

@@ -31,7 +31,7 @@ class KdClassHere final : public kd::Analysis {
     std::ostringstream table;
     table << "stage,network,accuracy\n";
     for (const kd::AnalysedNetwork& network : context.networks()) {
-      table << network.stage << ',' << network.network << ',' << accuracy(network.test_logits, context.test_labels())
+      table << network.stage << ',' << network.network << ',' << accuracy(network.test_logits, network.test_labels)
             << '\n';
     }
     context.write("KD_NAME_HERE.csv", table.str());

@@ -11,8 +11,6 @@ namespace {
 /// Two networks, three classes, four samples: the first network is right on three, the second on none.
 class TwoNetworks final : public kd::AnalysisContext {
  public:
-  const kd::DataInfo& data() const override { return data_; }
-  const at::Tensor& test_labels() const override { return labels_; }
   const std::vector<kd::AnalysedNetwork>& networks() const override { return networks_; }
   void write(const std::string& file_name, const std::string& text) override { files[file_name] = text; }
   void print(const std::string& text) override { printed += text; }
@@ -21,11 +19,12 @@ class TwoNetworks final : public kd::AnalysisContext {
   std::string printed;
 
  private:
-  const kd::DataInfo data_;
   const at::Tensor labels_ = at::tensor({0, 1, 2, 2}, at::kLong);
   const at::Tensor first_ = at::tensor({9.F, 1.F, 0.F, 1.F, 9.F, 0.F, 1.F, 0.F, 9.F, 9.F, 0.F, 1.F}).view({4, 3});
   const at::Tensor second_ = at::tensor({1.F, 9.F, 0.F, 9.F, 1.F, 0.F, 9.F, 1.F, 0.F, 9.F, 1.F, 0.F}).view({4, 3});
-  const std::vector<kd::AnalysedNetwork> networks_{{"one", "teacher", first_}, {"two", "student", second_}};
+  const std::vector<std::string> names_{"a", "b", "c"};
+  const std::vector<kd::AnalysedNetwork> networks_{{"one", "teacher", names_, first_, labels_, {}, {}},
+                                                   {"two", "student", names_, second_, labels_, {}, {}}};
 };
 
 TEST(KdClassHere, WritesOneLinePerNetwork) {

@@ -13,16 +13,19 @@ namespace kd {
 /// A trained network and where it comes from.
 struct KD_API AnalysedNetwork {
   std::string stage, network;
-  at::Tensor test_logits;  ///< float, N×classes, on the CPU, in the order of the test split
+  std::vector<std::string> class_names;  ///< of its stage's data; stages may differ in their classes
+  at::Tensor test_logits;                ///< float, N×classes, on the CPU, in the order of the test split
+  at::Tensor test_labels;                ///< int64, N
+  /// Of the held-out validation split; undefined where the stage's data has none.
+  at::Tensor validation_logits, validation_labels;
 };
 
 class KD_API AnalysisContext {
  public:
   virtual ~AnalysisContext();
-  virtual const DataInfo& data() const = 0;
-  virtual const at::Tensor& test_labels() const = 0;
   virtual const std::vector<AnalysedNetwork>& networks() const = 0;
-  /// Writes `text` as a file of the run's analysis folder, whole or not at all.
+  /// Writes `text` as a file of the run's analysis folder, whole or not at all. Where an earlier analysis of the run
+  /// wrote one of this name, a number is added to it.
   virtual void write(const std::string& file_name, const std::string& text) = 0;
   /// Shows a few lines to the user.
   virtual void print(const std::string& text) = 0;

@@ -1,6 +1,7 @@
 // Errors of kdrun: what a user did wrong, where it stands, and what to do about it.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -67,6 +68,9 @@ class KD_API Diagnostics {
  private:
   std::vector<Problem> problems_;
 };
+
+/// What an exception says to a user: without the stack that LibTorch appends.
+KD_API std::string message_of(const std::exception& error);
 
 /// The known name closest to `name`, or empty where none is close enough to be meant.
 KD_API std::string nearest_name(std::string_view name, const std::vector<std::string>& known);

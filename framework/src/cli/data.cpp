@@ -37,6 +37,7 @@ void fetch(const std::string& name, const std::filesystem::path& root, const std
 
 /// Returns whether everything that was asked for is whole.
 bool verify(const std::vector<std::string>& names, const std::filesystem::path& root) {
+  if (!std::filesystem::is_directory(root)) throw FileError("there is no folder " + root.string());
   bool whole = true;
   for (const DataSource& source : data_sources()) {
     const bool named = std::find(names.begin(), names.end(), source.name) != names.end();

@@ -1,6 +1,7 @@
 // kdrun describe: the parameters of a component, as its declaration has them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
@@ -95,6 +96,11 @@ void add_describe(CLI::App& app) {
     if (given->markdown) return print_markdown();
     if (given->kind.empty() || given->name.empty())
       throw RecipeError("error: give a kind and a name, as in: kdrun describe loss kd");
+    const auto& kinds = component_kinds();
+    if (std::find(kinds.begin(), kinds.end(), given->kind) == kinds.end()) {
+      throw RecipeError(fmt::format("error: there is no kind '{}'\n    hint: {}", given->kind,
+                                    name_hint(given->kind, kinds, "kinds")));
+    }
     const RegisteredComponent* component = registry().find(given->kind, given->name);
     if (component == nullptr) {
       throw RecipeError(fmt::format("error: there is no {} '{}'\n    hint: {}", given->kind, given->name,

@@ -27,14 +27,14 @@ std::vector<std::filesystem::path> stage_folders(const std::filesystem::path& gi
 
 void add_eval(CLI::App& app) {
   struct Arguments {
-    std::string run, checkpoint = "last", data, root, device = "auto";
+    std::string run, checkpoint = "best", data, root, device = "auto";
     bool json = false;
     std::vector<std::string> folders;
   };
   auto given = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("eval", "evaluate the networks of a run again");
   command->add_option("run", given->run, "a run folder, or a stage in one")->required();
-  command->add_option("--checkpoint", given->checkpoint, "last or best")
+  command->add_option("--checkpoint", given->checkpoint, "best: the epoch that the table of the run reports; or last")
       ->capture_default_str()
       ->check(CLI::IsMember({"last", "best"}));
   command->add_option("--data", given->data, "another data set, as a TOML table");

@@ -60,7 +60,7 @@ int main(int count, char** values) {
     fmt::print(stderr, "error: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
+    fmt::print(stderr, "error: {}\n", kd::message_of(error));
     return static_cast<int>(kd::ExitCode::kFailed);
   }
 }

@@ -62,6 +62,11 @@ void write_plugin(const std::string& kind, const std::string& name, const std::s
     throw RecipeError(fmt::format("error: there is no kind '{}'\n    hint: {}", kind, name_hint(kind, kinds, "kinds")));
   }
   check_name(name);
+  load_plugins_with_warnings({});
+  if (const RegisteredComponent* known = registry().find(kind, name)) {
+    throw RecipeError(fmt::format("error: there is a {} '{}' already, from {}\n    hint: take another name", kind, name,
+                                  known->library.string()));
+  }
   const bool in_tree = outside.empty();
   if (in_tree && !std::filesystem::is_directory("plugins")) {
     throw RecipeError(

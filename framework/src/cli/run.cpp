@@ -24,7 +24,10 @@ void print_json(const RunResult& result) {
     for (const NetworkResult& network : stage.networks) {
       json["stages"].push_back({{"stage", stage.stage},
                                 {"network", network.name},
+                                {"parameters", network.parameters},
+                                {"epochs", stage.epochs},
                                 {"top1", network.test.top1},
+                                {"top5", network.test.top5},
                                 {"nll", network.test.nll},
                                 {"seconds", stage.seconds},
                                 {"reused", stage.reused}});
@@ -57,7 +60,12 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
     Console console;
     if (given->dry_run) {
       check_experiment(plan, options, console);
-      fmt::print("{}: ready to train {} stage(s)\n", plan.recipe_file, plan.stages.size());
+      if (given->json) {
+        fmt::print("{}\n",
+                   nlohmann::ordered_json{{"recipe", plan.recipe_file}, {"stages", plan.stages.size()}}.dump(2));
+      } else {
+        fmt::print("{}: ready to train {} stage(s)\n", plan.recipe_file, plan.stages.size());
+      }
       return;
     }
     watch_stop_signals();

@@ -37,6 +37,10 @@ Positions class_numbers(std::int64_t classes, const DataSelection& selection, co
     }
   };
   check(selection.classes);
+  Positions sorted = selection.classes;
+  std::sort(sorted.begin(), sorted.end());
+  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+    throw RecipeError(fmt::format("{}: error: 'classes' names class {} twice", place, *twice));
   check(selection.exclude_classes);
   Positions numbers(static_cast<std::size_t>(classes), -1);
   if (selection.classes.empty()) std::iota(numbers.begin(), numbers.end(), 0);

@@ -79,6 +79,18 @@ std::string describe_device(at::Device device) {
   return fmt::format("cpu ({}, {} thread(s))", proc_value("/proc/cpuinfo", "model name"), at::get_num_threads());
 }
 
+std::string precision_name(at::ScalarType precision) {
+  return precision == at::kFloat ? "fp32" : precision == at::kBFloat16 ? "bf16" : "fp16";
+}
+
+at::ScalarType precision_named(const std::string& name) {
+  return name == "bf16" ? at::kBFloat16 : name == "fp16" ? at::kHalf : at::kFloat;
+}
+
+bool use_channels_last(const TrainSettings& settings, bool convolutional) {
+  return settings.channels_last == Switch::kOn || (settings.channels_last == Switch::kAuto && convolutional);
+}
+
 void synchronize(at::Device device) {
   if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }

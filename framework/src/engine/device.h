@@ -25,6 +25,13 @@ KD_API void flush_denormals();
 /// processor with AVX-512 BF16 or AMX for convolutional networks; elsewhere fp32 (on AVX2, bf16 is ten times slower).
 KD_API at::ScalarType choose_precision(Precision wanted, at::Device device, bool convolutional);
 
+/// "fp32", "bf16" or "fp16", and back.
+KD_API std::string precision_name(at::ScalarType precision);
+KD_API at::ScalarType precision_named(const std::string& name);
+
+/// Whether images lie channels-last in memory: as the settings say, or where the networks are convolutional.
+KD_API bool use_channels_last(const TrainSettings& settings, bool convolutional);
+
 /// "cpu (AMD EPYC …, 2 threads)" or "cuda:0 (NVIDIA …)".
 KD_API std::string describe_device(at::Device device);
 

@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "data/batches.h"
@@ -12,6 +13,8 @@
 #include "engine/networks.h"
 #include "engine/stage.h"
 #include "engine/stage_store.h"
+#include "engine/stop.h"
+#include "files/atomic_file.h"
 #include "kd/analysis.h"
 #include "kd/plugin.h"
 #include "record/run_folder.h"
@@ -71,57 +74,72 @@ nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
   return all;
 }
 
-Placement placement_for(const StageResult& stage, at::Device device, const Model& model) {
-  const at::ScalarType precision = stage.precision == "bf16"   ? at::kBFloat16
-                                   : stage.precision == "fp16" ? at::kHalf
-                                                               : at::kFloat;
-  return {device, precision, model.convolutional()};
-}
+/// A network of a finished stage, as its stage evaluated it.
+class StoredNetwork {
+ public:
+  StoredNetwork(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
+                const DataInfo& info, const TrainSettings& train, at::Device device)
+      : model_(place_model(network.model, info, {}, {device, at::kFloat, false})),
+        augmentations_(train.augment, info),
+        batch_size_(train.evaluation_batch_size) {
+    const auto file = network_file(stage, network.name, checkpoint);
+    load_state_dict(*model_, read_safetensors(file), file.string());
+    placement_ = {device, precision_named(stage.precision), use_channels_last(train, model_->convolutional())};
+    set_memory_order(*model_, placement_);
+  }
 
-/// Logits of a network of a finished stage on the test split of `data`.
-at::Tensor stored_logits(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
-                         const TrainingData& data, const TrainSettings& train, at::Device device) {
-  auto model = place_model(network.model, data.info, {}, {device, at::kFloat, false});
-  const auto file = network_file(stage, network.name, checkpoint);
-  load_state_dict(*model, read_safetensors(file), file.string());
-  const Placement placement = placement_for(stage, device, *model);
-  set_memory_order(*model, placement);
-  return evaluate_logits(*model, placement, data.test, AugmentationChain(train.augment, data.info),
-                         train.evaluation_batch_size);
-}
+  at::Tensor logits(const ImageSet& set) {
+    return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_);
+  }
+
+ private:
+  std::unique_ptr<Model> model_;
+  AugmentationChain augmentations_;
+  Placement placement_;
+  std::int64_t batch_size_;
+};
 
 class RunAnalysisContext final : public AnalysisContext {
  public:
   RunAnalysisContext(const RunContext& context, const std::vector<StageResult>& stages, RunFolder& folder)
       : context_(context), folder_(folder) {
-    const StagePlan& first = context.plan.stages.front();
-    data_ = load_training_data(first.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed),
-                               context.device);
-    labels_ = data_.test.labels.cpu();
     for (std::size_t i = 0; i < stages.size(); ++i) {
+      throw_if_stopped("before the analyses");
       const StagePlan& plan = context.plan.stages[i];
-      const std::string checkpoint = data_.has_validation() ? "best" : "last";
-      for (const NetworkResult& network : stages[i].networks) {
-        networks_.push_back({stages[i].stage, network.name,
-                             stored_logits(stages[i], network, checkpoint, data_, plan.train, context.device).cpu()});
+      const TrainingData data = load_training_data(plan.data, context.data_root,
+                                                   static_cast<std::uint64_t>(context.plan.seed), context.device);
+      for (const NetworkResult& result : stages[i].networks) {
+        StoredNetwork network(stages[i], result, "best", data.info, plan.train, context.device);
+        AnalysedNetwork analysed{.stage = stages[i].stage,
+                                 .network = result.name,
+                                 .class_names = data.info.class_names,
+                                 .test_logits = network.logits(data.test).cpu(),
+                                 .test_labels = data.test.labels.cpu(),
+                                 .validation_logits = {},
+                                 .validation_labels = {}};
+        if (data.has_validation()) {
+          analysed.validation_logits = network.logits(data.validation).cpu();
+          analysed.validation_labels = data.validation.labels.cpu();
+        }
+        networks_.push_back(std::move(analysed));
       }
     }
   }
 
-  const DataInfo& data() const override { return data_.info; }
-  const at::Tensor& test_labels() const override { return labels_; }
   const std::vector<AnalysedNetwork>& networks() const override { return networks_; }
   void write(const std::string& file_name, const std::string& text) override {
-    folder_.write_analysis(file_name, text);
+    const int count = ++written_[file_name];
+    const std::filesystem::path file(file_name);
+    folder_.write_analysis(
+        count == 1 ? file_name : fmt::format("{}_{}{}", file.stem().string(), count, file.extension().string()), text);
   }
   void print(const std::string& text) override { context_.progress.say(text); }
 
  private:
   const RunContext& context_;
   RunFolder& folder_;
-  TrainingData data_;
-  at::Tensor labels_;
   std::vector<AnalysedNetwork> networks_;
+  std::map<std::string, int> written_;  // how often each file name was asked for
 };
 
 }  // namespace
@@ -158,16 +176,16 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
       result.stages.push_back(std::move(outcome));
       folder.set_status("running", "", to_json(result.stages).dump());
     }
+    folder.write_summary(summary_csv(result.stages));
     if (!plan.analyses.empty()) {
       RunAnalysisContext analysis_context(context, result.stages, folder);
       for (const ComponentSpec& spec : plan.analyses) make<Analysis>(spec)->run(analysis_context);
     }
-    folder.write_summary(summary_csv(result.stages));
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
     const bool stopped = own != nullptr && own->code() == ExitCode::kResumable;
-    folder.log(std::string("error: ") + error.what());
-    folder.set_status(stopped ? "stopped" : "failed", error.what(), to_json(result.stages).dump());
+    folder.log("error: " + message_of(error));
+    folder.set_status(stopped ? "stopped" : "failed", message_of(error), to_json(result.stages).dump());
     throw;
   }
   folder.set_status("ok", "", to_json(result.stages).dump());
@@ -175,6 +193,7 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
 }
 
 void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  require_writable(options.runs_folder);
   Diagnostics diagnostics;
   const RunContext context{.plan = plan,
                            .device = choose_device(plan.device),
@@ -206,10 +225,12 @@ StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std:
     diagnostics.throw_if_any();
     spec = to_component("dataset", extras, resolved);
   }
+  flush_denormals();
   const TrainingData set = load_training_data(spec, options.data_root, 0, device);
   for (NetworkResult& network : result->networks) {
     ClassificationMeter meter(set.info.classes(), device);
-    meter.add(stored_logits(*result, network, checkpoint, set, settings.train, device), set.test.labels);
+    StoredNetwork stored(*result, network, checkpoint, set.info, settings.train, device);
+    meter.add(stored.logits(set.test), set.test.labels);
     network.test = meter.result();
   }
   return *result;

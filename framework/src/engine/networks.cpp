@@ -16,6 +16,7 @@
 #include <torch/utils.h>
 
 #include "engine/device.h"
+#include "engine/stop.h"
 
 namespace kd {
 namespace {
@@ -157,6 +158,27 @@ void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec
   }
 }
 
+/// The buffers of the adapters, such as a loss's memory, by name.
+std::vector<NamedParameter> TrainedNetwork::adapter_buffers() const {
+  std::vector<NamedParameter> buffers;
+  for (std::size_t i = 0; i < modules_.size(); ++i) {
+    for (const auto& item : modules_[i]->named_buffers())
+      buffers.push_back({fmt::format("adapter{}.{}", i, item.key()), item.value()});
+  }
+  return buffers;
+}
+
+void TrainedNetwork::finish(const ScheduleTime& time) {
+  if (accumulated_ == 0) return;
+  const torch::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : parameters_) {  // the mean over the batches that there were
+    if (parameter.tensor.grad().defined())
+      parameter.tensor.grad().mul_(static_cast<double>(accumulate_) / static_cast<double>(accumulated_));
+  }
+  accumulated_ = 0;
+  step(time);
+}
+
 void TrainedNetwork::update(const std::vector<Term>& terms, const ScheduleTime& time) {
   at::Tensor loss;
   for (const Term& term : terms) {
@@ -198,6 +220,7 @@ void TrainedNetwork::clip_gradients() {
   for (const NamedParameter& parameter : parameters_) {
     if (parameter.tensor.grad().defined()) norms.push_back(at::linalg_vector_norm(parameter.tensor.grad()));
   }
+  if (norms.empty()) return;
   const at::Tensor factor = (max_gradient_norm_ / (at::linalg_vector_norm(at::stack(norms)) + 1e-6)).clamp_max(1.0);
   for (const NamedParameter& parameter : parameters_) {
     if (parameter.tensor.grad().defined()) parameter.tensor.grad().mul_(factor);
@@ -254,6 +277,7 @@ TensorMap TrainedNetwork::training_state() {
       if (parameter.name.starts_with("adapter")) add("parameter." + parameter.name, parameter.tensor.detach());
     }
   }
+  for (const NamedParameter& buffer : adapter_buffers()) add("buffer." + buffer.name, buffer.tensor);
   for (std::size_t i = 0; i < average_.size(); ++i) add("average." + parameters_[i].name, average_[i]);
   if (accumulated_ > 0) {
     for (const NamedParameter& parameter : parameters_) {
@@ -290,13 +314,15 @@ void TrainedNetwork::restore(const TensorMap& result, const TensorMap& training)
     if (!average_.empty() || parameter.name.starts_with("adapter"))
       parameter.tensor.detach().copy_(get("parameter." + parameter.name));
   }
+  for (const NamedParameter& buffer : adapter_buffers()) buffer.tensor.copy_(get("buffer." + buffer.name));
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_(get("average." + parameters_[i].name));
   const at::Tensor counters = get("counters");
   passes_ = static_cast<std::uint64_t>(counters.const_data_ptr<std::int64_t>()[0]);
   accumulated_ = counters.const_data_ptr<std::int64_t>()[1];
   if (accumulated_ > 0) {
-    for (NamedParameter& parameter : parameters_) {
-      parameter.tensor.mutable_grad() = get("gradient." + parameter.name).to(parameter.tensor.device());
+    for (NamedParameter& parameter : parameters_) {  // one that no loss has reached so far has none
+      const auto gradient = training.find(name_ + ".gradient." + parameter.name);
+      if (gradient != training.end()) parameter.tensor.mutable_grad() = gradient->second.to(parameter.tensor.device());
     }
   }
   if (scale_.defined()) {
@@ -339,6 +365,7 @@ void FrozenNetwork::cache_logits(const ImageSet& train, const AugmentationChain&
                                  std::int64_t batch_size) {
   const std::int64_t samples = train.labels.size(0);
   for (std::int64_t begin = 0; begin < samples; begin += batch_size) {
+    throw_if_stopped("while the logits of teacher '" + name_ + "' were computed");
     const std::int64_t count = std::min(batch_size, samples - begin);
     // Augmentations with one view do the same to a sample in training, whatever its key.
     Batch batch;

@@ -58,6 +58,8 @@ class KD_API TrainedNetwork final : public Network {
 
   /// The engine's half of Updater::update. Every `accumulate`-th call changes the parameters.
   void update(const std::vector<Term>& terms, const ScheduleTime& time);
+  /// Updates with the gradients of an accumulation that the last batch left open.
+  void finish(const ScheduleTime& time);
   /// Tells the learning-rate schedule the loss of an evaluation.
   void observe(double loss);
   double learning_rate(const ScheduleTime& time) const;
@@ -77,6 +79,7 @@ class KD_API TrainedNetwork final : public Network {
   void restore(const TensorMap& result, const TensorMap& training);
 
  private:
+  std::vector<NamedParameter> adapter_buffers() const;
   void swap_average();
   void clip_gradients();
   void step(const ScheduleTime& time);

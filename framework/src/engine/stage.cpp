@@ -10,6 +10,7 @@
 #include "engine/stage_loop.h"
 #include "engine/stage_parts.h"
 #include "engine/stage_store.h"
+#include "engine/stop.h"
 #include "files/atomic_file.h"
 #include "record/checkpoint.h"
 
@@ -25,6 +26,7 @@ void replay_records(const std::filesystem::path& file, const RunContext& context
 }  // namespace
 
 StageResult run_stage(const StagePlan& plan, RunContext& context) {
+  throw_if_stopped(fmt::format("before stage '{}'", plan.name));
   StageParts parts(plan, context);
   const std::string fingerprint =
       stage_fingerprint(plan, context, parts.training_data().fingerprint, parts.precision_name());
@@ -32,8 +34,11 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   // A stage that is trained anew replaces the one that is there only once it is finished.
   const std::filesystem::path folder = context.fresh ? std::filesystem::path(kept.string() + ".fresh") : kept;
   std::filesystem::create_directories(folder);
+  bool said = false;
   const FileLock lock(kept.string() + ".lock", [&] {
-    context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
+    if (!said) context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
+    said = true;
+    throw_if_stopped(fmt::format("while stage '{}' waited for another process", plan.name));
   });
   if (auto result = context.fresh ? std::nullopt : read_result(folder)) {
     replay_records(folder / "metrics.jsonl", context);
@@ -69,6 +74,8 @@ void check_stage(const StagePlan& plan, const RunContext& context, Diagnostics& 
   } catch (const Error& error) {
     // Errors of components carry their place already.
     diagnostics.error({}, fmt::format("stage '{}': {}", plan.name, error.what()));
+  } catch (const std::exception& error) {
+    diagnostics.error(plan.location, fmt::format("stage '{}': {}", plan.name, message_of(error)));
   }
 }
 

@@ -80,6 +80,9 @@ void StageLoop::run_epoch() {
     report_moment();
   }
   ++epoch_;
+  if (epoch_ == plan_.train.epochs || steps_are_used_up()) {
+    for (const auto& network : parts_.trained()) network->finish(time());
+  }
   end_epoch();
   batch_ = 0;
 }
@@ -210,11 +213,13 @@ void StageLoop::check_finite(const std::string& network, const Numbers& means) c
     if (!std::isfinite(value)) terms += (terms.empty() ? "" : ", ") + name;
   }
   if (terms.empty()) return;
-  throw Error(fmt::format("stage '{}', network '{}', epoch {}: not finite: {}. Try a smaller learning rate, "
-                          "max_gradient_norm, or precision = "
-                          "\"fp32\"; the last checkpoint before is in {}",
-                          plan_.name, network, epoch_, terms, (folder_ / "ckpt").string()),
-              ExitCode::kNotFinite);
+  const auto before = newest_checkpoint(folder_ / "ckpt");
+  throw Error(
+      fmt::format("stage '{}', network '{}', epoch {}: not finite: {}. Try a smaller learning rate, "
+                  "max_gradient_norm, or precision = \"fp32\"; {}",
+                  plan_.name, network, epoch_, terms,
+                  before ? "the last checkpoint before is " + before->string() : "there was no checkpoint before it"),
+      ExitCode::kNotFinite);
 }
 
 double StageLoop::seconds() const {
@@ -239,14 +244,7 @@ void StageLoop::save(bool finished) {
       {"seconds", seconds()},
       {"metrics_bytes", std::filesystem::file_size(folder_ / "metrics.jsonl")},
       {"results", nlohmann::json::array()}};
-  for (const NetworkResult& result : results_) {
-    state["results"].push_back({{"nll", result.test.nll},
-                                {"top1", result.test.top1},
-                                {"top5", result.test.top5},
-                                {"samples", result.test.samples},
-                                {"per_class", result.test.per_class},
-                                {"per_class_samples", result.test.per_class_samples}});
-  }
+  for (const NetworkResult& result : results_) state["results"].push_back(to_json(result.test));
   checkpoint.state = state.dump(2) + "\n";
   const std::filesystem::path written = write_checkpoint(folder_ / "ckpt", step_, checkpoint);
   replace_link(folder_ / "ckpt" / "last", written.filename());
@@ -275,18 +273,13 @@ void StageLoop::restore(const Checkpoint& checkpoint) {
   evaluations_without_gain_ = state.at("evaluations_without_gain");
   earlier_seconds_ = state.at("seconds");
   // Records past the checkpoint belong to steps that are now made again.
-  std::filesystem::resize_file(folder_ / "metrics.jsonl", state.at("metrics_bytes").get<std::uintmax_t>());
+  const std::filesystem::path records = folder_ / "metrics.jsonl";
+  std::filesystem::resize_file(
+      records, std::min(std::filesystem::file_size(records), state.at("metrics_bytes").get<std::uintmax_t>()));
   const auto& results = state.at("results");
   for (std::size_t i = 0; i < results.size(); ++i) {
-    NetworkResult result{plan_.networks[i].name, plan_.networks[i].model, parts_.trained()[i]->parameter_count(), {}};
-    result.test.nll = results[i].at("nll");
-    result.test.top1 = results[i].at("top1");
-    result.test.top5 = results[i].at("top5");
-    result.test.samples = results[i].at("samples");
-    for (const auto& share : results[i].at("per_class"))
-      result.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
-    result.test.per_class_samples = results[i].at("per_class_samples").get<std::vector<std::int64_t>>();
-    results_.push_back(std::move(result));
+    results_.push_back({plan_.networks[i].name, plan_.networks[i].model, parts_.trained()[i]->parameter_count(),
+                        classification_from_json(results[i])});
   }
   stopped_early_ = state.at("finished");  // the process ended between its last checkpoint and its result
   if (stopped_early_) return;

@@ -93,8 +93,7 @@ void StageParts::make_networks() {
   }
   placement_.device = context_.device;
   placement_.precision = choose_precision(plan_.train.precision, context_.device, convolutional);
-  placement_.channels_last =
-      plan_.train.channels_last == Switch::kOn || (plan_.train.channels_last == Switch::kAuto && convolutional);
+  placement_.channels_last = use_channels_last(plan_.train, convolutional);
   for (std::size_t i = 0; i < models.size(); ++i) {
     const std::string& name = plan_.networks[i].name;
     set_memory_order(*models[i], placement_);
@@ -103,9 +102,7 @@ void StageParts::make_networks() {
   }
 }
 
-std::string StageParts::precision_name() const {
-  return placement_.precision == at::kFloat ? "fp32" : placement_.precision == at::kBFloat16 ? "bf16" : "fp16";
-}
+std::string StageParts::precision_name() const { return kd::precision_name(placement_.precision); }
 
 void StageParts::make_teachers(bool with_weights) {
   for (const TeacherPlan& teacher : plan_.teachers) {

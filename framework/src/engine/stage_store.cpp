@@ -5,7 +5,6 @@
 #include <torch/version.h>
 
 #include <array>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -42,20 +41,11 @@ std::string teacher_identity(const TeacherPlan& teacher, const RunContext& conte
 }
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {
-  nlohmann::ordered_json per_class = nlohmann::json::array();
-  for (const double share : network.test.per_class)
-    per_class.emplace_back(std::isnan(share) ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(share));
   return {{"name", network.name},
           {"model", network.model.type},
           {"model_parameters", network.model.parameters.to_toml()},
           {"parameters", network.parameters},
-          {"test",
-           {{"samples", network.test.samples},
-            {"nll", network.test.nll},
-            {"top1", network.test.top1},
-            {"top5", network.test.top5},
-            {"per_class", per_class},
-            {"per_class_samples", network.test.per_class_samples}}}};
+          {"test", to_json(network.test)}};
 }
 
 NetworkResult network_from_json(const nlohmann::json& json) {
@@ -67,14 +57,7 @@ NetworkResult network_from_json(const nlohmann::json& json) {
                    Value::parse(json.at("model_parameters").get<std::string>()),
                    Value(Value::Table{}),
                    {}};
-  const auto& test = json.at("test");
-  network.test.samples = test.at("samples");
-  network.test.nll = test.at("nll");
-  network.test.top1 = test.at("top1");
-  network.test.top5 = test.at("top5");
-  for (const auto& share : test.at("per_class"))
-    network.test.per_class.push_back(share.is_null() ? std::nan("") : share.get<double>());
-  network.test.per_class_samples = test.at("per_class_samples").get<std::vector<std::int64_t>>();
+  network.test = classification_from_json(json.at("test"));
   return network;
 }
 

@@ -20,10 +20,16 @@ extern "C" void on_stop_signal(int) {
 }  // namespace
 
 void watch_stop_signals() {
-  std::signal(SIGINT, on_stop_signal);
-  std::signal(SIGTERM, on_stop_signal);
+  struct sigaction action {};
+  action.sa_handler = on_stop_signal;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
 }
 
 bool stop_requested() { return requests > 0; }
+
+void throw_if_stopped(const std::string& during) {
+  if (!stop_requested()) return;
+  throw Error("stopped " + during + "; the same command goes on from there", ExitCode::kResumable);
+}
 
 }  // namespace kd

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <thread>
 #include <utility>
 
 #include "kd/diagnostics.h"
@@ -74,16 +76,24 @@ std::string read_text(const std::filesystem::path& file) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
+FileLock::Descriptor::~Descriptor() { ::close(number); }
+
 FileLock::FileLock(const std::filesystem::path& file, const std::function<void()>& waiting)
-    : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0) fail("open", file);
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  waiting();
-  while (::flock(descriptor_, LOCK_EX) != 0) {
-    if (errno != EINTR) fail("lock", file);
+    : descriptor_{::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)} {
+  if (descriptor_.number < 0) fail("open", file);
+  while (::flock(descriptor_.number, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) fail("lock", file);
+    waiting();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
 }
 
-FileLock::~FileLock() { ::close(descriptor_); }
+void require_writable(const std::filesystem::path& folder) {
+  std::filesystem::path existing = std::filesystem::absolute(folder).lexically_normal();
+  while (!std::filesystem::exists(existing) && existing.has_relative_path()) existing = existing.parent_path();
+  if (!std::filesystem::is_directory(existing))
+    throw Error("cannot make " + folder.string() + ": " + existing.string() + " is no folder");
+  if (::access(existing.c_str(), W_OK | X_OK) != 0) fail("write into", existing);
+}
 
 }  // namespace kd

@@ -22,17 +22,23 @@ KD_API void replace_link(const std::filesystem::path& link, const std::filesyste
 /// The whole text of a file. Throws kd::FileError where it cannot be read.
 KD_API std::string read_text(const std::filesystem::path& file);
 
-/// A lock on a file that ends with the process that holds it. Waits until it is free; `waiting` is called once if it is
-/// not.
+/// Throws kd::Error where `folder` could not be made or written into; makes nothing.
+KD_API void require_writable(const std::filesystem::path& folder);
+
+/// A lock on a file that ends with the process that holds it. Waits until it is free and calls `waiting` about ten
+/// times a second meanwhile; what that throws ends the waiting.
 class KD_API FileLock {
  public:
   FileLock(const std::filesystem::path& file, const std::function<void()>& waiting);
-  ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
  private:
-  int descriptor_;
+  struct Descriptor {
+    int number;
+    ~Descriptor();
+  };
+  const Descriptor descriptor_;
 };
 
 }  // namespace kd

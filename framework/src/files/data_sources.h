@@ -17,8 +17,9 @@ struct KD_API DataSource {
     std::string single_name;  ///< the file it holds; empty for a .tar.gz
   };
   struct File {
-    std::string path;    ///< below the data root
-    std::string sha256;  ///< empty: the archive's counts
+    std::string path;  ///< below the data root
+    /// Empty where none is published: then the archive's counts, and a file SHA256SUMS beside what it held.
+    std::string sha256;
   };
 
   std::string name;    ///< of the data set in recipes

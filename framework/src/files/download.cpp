@@ -113,18 +113,21 @@ void unpack(const std::filesystem::path& archive, const std::filesystem::path& f
     if (!raw && archive_entry_filetype(entry) != AE_IFREG)
       throw FileError(archive.string() + ": entry '" + target.string() + "' is no plain file");
     std::filesystem::create_directories(target.parent_path());
-    std::FILE* file = std::fopen(target.c_str(), "wb");
-    if (file == nullptr) throw Error("cannot write " + target.string());
-    const std::unique_ptr<std::FILE, decltype(&std::fclose)> closing(file, &std::fclose);
+    std::filesystem::path part = target;
+    part += ".part";
+    std::unique_ptr<std::FILE, decltype(&std::fclose)> file(std::fopen(part.c_str(), "wb"), &std::fclose);
+    if (!file) throw Error("cannot write " + part.string());
     const void* bytes = nullptr;
     std::size_t size = 0;
     la_int64_t offset = 0;
     for (int block = archive_read_data_block(reader.get(), &bytes, &size, &offset); block != ARCHIVE_EOF;
          block = archive_read_data_block(reader.get(), &bytes, &size, &offset)) {
       check(block);
-      if (std::fwrite(bytes, 1, size, file) != size)
-        throw Error("cannot write " + target.string() + ": is the disk full?");
+      if (std::fwrite(bytes, 1, size, file.get()) != size)
+        throw Error("cannot write " + part.string() + ": is the disk full?");
     }
+    if (std::fclose(file.release()) != 0) throw Error("cannot write " + part.string() + ": is the disk full?");
+    std::filesystem::rename(part, target);
   }
 }
 

@@ -10,7 +10,9 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 namespace kd {
 
@@ -50,6 +52,30 @@ ClassificationResult ClassificationMeter::result() const {
   result.nll = sum[0] / all;
   result.top1 = sum[1] / all;
   result.top5 = sum[2] / all;
+  return result;
+}
+
+nlohmann::ordered_json to_json(const ClassificationResult& result) {
+  nlohmann::ordered_json per_class = nlohmann::json::array();
+  for (const double share : result.per_class)
+    per_class.push_back(std::isfinite(share) ? nlohmann::ordered_json(share) : nlohmann::ordered_json(nullptr));
+  return {{"samples", result.samples},
+          {"nll", std::isfinite(result.nll) ? nlohmann::ordered_json(result.nll) : nlohmann::ordered_json(nullptr)},
+          {"top1", result.top1},
+          {"top5", result.top5},
+          {"per_class", std::move(per_class)},
+          {"per_class_samples", result.per_class_samples}};
+}
+
+ClassificationResult classification_from_json(const nlohmann::json& json) {
+  const auto number = [](const nlohmann::json& value) { return value.is_null() ? std::nan("") : value.get<double>(); };
+  ClassificationResult result{.samples = json.at("samples"),
+                              .nll = number(json.at("nll")),
+                              .top1 = json.at("top1"),
+                              .top5 = json.at("top5"),
+                              .per_class = {},
+                              .per_class_samples = json.at("per_class_samples")};
+  for (const auto& share : json.at("per_class")) result.per_class.push_back(number(share));
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 #include "kd/api.h"
@@ -18,6 +19,10 @@ struct KD_API ClassificationResult {
   std::vector<double> per_class;  ///< top-1 share of each class; NaN for a class without samples
   std::vector<std::int64_t> per_class_samples;
 };
+
+/// As it stands in result.json and state.json; a number that is not finite becomes null.
+KD_API nlohmann::ordered_json to_json(const ClassificationResult& result);
+KD_API ClassificationResult classification_from_json(const nlohmann::json& json);
 
 class KD_API ClassificationMeter {
  public:

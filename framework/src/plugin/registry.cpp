@@ -92,7 +92,8 @@ void* detail::create_component(const ComponentSpec& spec, const void* context) {
   } catch (const Error& error) {
     throw Error(what + ": " + error.what(), error.code());
   } catch (const std::exception& error) {
-    throw Error(fmt::format("{} could not be made: {} (library {})", what, error.what(), component->library.string()));
+    throw Error(
+        fmt::format("{} could not be made: {} (library {})", what, message_of(error), component->library.string()));
   } catch (...) {
     throw Error(fmt::format("{} could not be made: its constructor threw something that is no exception (library {})",
                             what, component->library.string()));

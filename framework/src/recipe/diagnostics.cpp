@@ -2,6 +2,7 @@
 #include "kd/diagnostics.h"
 
 #include <algorithm>
+#include <new>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -65,6 +66,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
+
+std::string message_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "there is not enough memory";
+  std::string message = error.what();
+  for (const char* stack : {"\nException raised from ", "\nframe #"}) message = message.substr(0, message.find(stack));
+  return message;
+}
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
   std::string nearest;

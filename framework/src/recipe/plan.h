@@ -60,7 +60,7 @@ struct KD_API NetworkPlan {
 struct KD_API TeacherPlan {
   std::string stage, run, file;
   std::string network;  ///< empty: the stage's only one
-  std::string checkpoint = "last";
+  std::string checkpoint = "best";
   ComponentSpec model;  ///< for a file
   double weight = 1;
   bool training_mode = false;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "recipe/merge.h"
+
 namespace kd {
 
 ComponentCatalog::~ComponentCatalog() = default;
@@ -215,6 +217,38 @@ void place_at_default(Value& value) {
 
 }  // namespace
 
+namespace {
+
+bool is_position(const std::string& key) {
+  return key.size() < 6 && key.find_first_not_of("0123456789") == std::string::npos;
+}
+
+bool is_change_of_list(const Value& given) {
+  return given.is_table() && !given.as_table().empty() &&
+         std::all_of(given.as_table().begin(), given.as_table().end(),
+                     [](const Member& member) { return is_position(member.key); });
+}
+
+/// Lays an override such as losses.1.temperature=8, which comes as a table of positions, on a list of the defaults.
+Value change_default_list(const Value& list, const Value& changes, const std::string& what, Diagnostics& diagnostics) {
+  Value result = list;
+  place_at_default(result);
+  for (const Member& member : changes.as_table()) {
+    const std::string& key = member.key;
+    if (std::stoul(key) >= list.as_list().size()) {
+      diagnostics.error(
+          member.key_location,
+          fmt::format("{}: '{}' is no position in the default list of {}", what, key, list.as_list().size()),
+          "positions count from 0; a list of your own is written [ ... ]");
+      continue;
+    }
+    merge(result.as_list()[std::stoul(key)], member.value, diagnostics);
+  }
+  return result;
+}
+
+}  // namespace
+
 Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, const std::string& what,
                     const ComponentCatalog& catalog, Diagnostics& diagnostics) {
   Value result = Value(Value::Table{});
@@ -226,7 +260,7 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
   std::vector<std::string> known;
   for (const FieldInfo& field : fields) known.push_back(field.name);
   for (const Member& member : table.as_table()) {
-    if (member.key == "type" || std::find(known.begin(), known.end(), member.key) != known.end()) continue;
+    if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
     diagnostics.error(member.key_location, fmt::format("{}: unknown key '{}'", what, member.key),
                       name_hint(member.key, known, "known keys"));
   }
@@ -241,6 +275,9 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
         place_at_default(value);
         result.set(field.name, std::move(value), default_location());
       }
+    } else if (is_change_of_list(*given) && field.default_value.is_list()) {
+      const Value changed = change_default_list(field.default_value, *given, what, diagnostics);
+      result.set(field.name, checker.check(field, changed), given->location);
     } else {
       result.set(field.name, checker.check(field, *given), given->location);
     }
@@ -272,8 +309,10 @@ Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& e
   }
   std::vector<FieldInfo> all = *own;
   all.insert(all.end(), extras.begin(), extras.end());
+  Value parameters = table;
+  parameters.erase("type");
   const Value resolved =
-      resolve_table(all, table, fmt::format("{} '{}'", kind, type->as_string()), catalog, diagnostics);
+      resolve_table(all, parameters, fmt::format("{} '{}'", kind, type->as_string()), catalog, diagnostics);
   Value result = Value(Value::Table{});
   result.location = table.location;
   result.set("type", *type, type->location);

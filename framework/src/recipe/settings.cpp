@@ -10,7 +10,7 @@ namespace kd {
 void TrainSettings::schema(Schema<TrainSettings>& s) {
   using T = TrainSettings;
   s.field("epochs", &T::epochs, "passes over the training set").def(1).at_least(1);
-  s.field("batch_size", &T::batch_size, "samples of one step").def(64).at_least(1);
+  s.field("batch_size", &T::batch_size, "samples of one step").def(64).range(1, 1 << 24);
   s.component("optimizer", &T::optimizer, "optimizer", "how gradients become new parameters")
       .def_toml("{ type = 'sgd', lr = 0.05, momentum = 0.9, weight_decay = 5e-4 }");
   s.component("schedule", &T::schedule, "schedule",
@@ -45,7 +45,9 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
   s.field("early_stopping", &T::early_stopping, "stops after this many evaluations without a lower loss; 0: never")
       .def(0)
       .at_least(0);
-  s.field("evaluation_batch_size", &T::evaluation_batch_size, "samples of one evaluation step").def(1000).at_least(1);
+  s.field("evaluation_batch_size", &T::evaluation_batch_size, "samples of one evaluation step")
+      .def(1000)
+      .range(1, 1 << 24);
   s.field("drop_last", &T::drop_last, "leaves out the last, smaller batch of an epoch").def(false);
   s.field("threads", &T::threads, "threads of one operation on the CPU; 0: by the size of the networks")
       .def(0)
@@ -89,7 +91,10 @@ void TeacherPlan::schema(Schema<TeacherPlan>& s) {
   s.field("file", &T::file, "a .safetensors file; `model` says of what").def("");
   s.component("model", &T::model, "model", "the network whose weights `file` holds").optional();
   s.field("network", &T::network, "which network of the stage; its only one where left out").def("");
-  s.field("checkpoint", &T::checkpoint, "last or best").def("last");
+  s.field("checkpoint", &T::checkpoint,
+          "best: the epoch with the highest validation accuracy, which the table reports (without a validation split "
+          "the last one); or last")
+      .def("best");
   s.field("weight", &T::weight, "share among several teachers").def(1.0).at_least(0);
   s.field("training_mode", &T::training_mode,
           "answers with dropout and batch statistics as in training, as some published code does unawares")

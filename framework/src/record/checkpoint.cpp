@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
@@ -91,7 +93,11 @@ std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::pa
   for (const auto& item : std::filesystem::directory_iterator(folder, error)) {
     if (item.path().filename().string().starts_with("step-")) candidates.push_back(item.path());
   }
-  std::sort(candidates.rbegin(), candidates.rend());
+  const auto step_of = [](const std::filesystem::path& path) {
+    return std::strtoll(path.filename().c_str() + std::strlen("step-"), nullptr, 10);
+  };
+  std::sort(candidates.begin(), candidates.end(),
+            [&](const auto& a, const auto& b) { return step_of(a) > step_of(b); });
   for (const std::filesystem::path& candidate : candidates) {
     try {
       check_manifest(candidate);

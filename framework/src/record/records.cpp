@@ -46,9 +46,12 @@ std::vector<Record> read_records(const std::filesystem::path& file) {
   std::ifstream stream(file);
   for (std::string line; std::getline(stream, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_discarded()) continue;
-    records.push_back({json.at("stage"), json.at("network"), json.at("split"), json.at("epoch"), json.at("step"),
-                       json.at("name"), json.at("value").is_null() ? std::nan("") : json.at("value").get<double>()});
+    try {
+      records.push_back({json.at("stage"), json.at("network"), json.at("split"), json.at("epoch"), json.at("step"),
+                         json.at("name"), json.at("value").is_null() ? std::nan("") : json.at("value").get<double>()});
+    } catch (const nlohmann::json::exception&) {
+      continue;  // a line that a power cut left half written
+    }
   }
   return records;
 }

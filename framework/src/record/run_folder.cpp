@@ -66,6 +66,7 @@ RunFolder::RunFolder(const std::filesystem::path& runs, const std::string& recip
                      RunFacts facts)
     : facts_(std::move(facts)), started_(now("{:%Y-%m-%dT%H:%M:%S%z}")) {
   const std::string base = fmt::format("{}-{}", now("{:%Y%m%d-%H%M%S}"), Digest().add(resolved).hex().substr(0, 8));
+  require_writable(runs);
   std::filesystem::create_directories(runs / recipe_name);
   path_ = runs / recipe_name / base;
   for (int i = 2; !std::filesystem::create_directory(path_); ++i)
@@ -114,7 +115,7 @@ void RunFolder::set_status(const std::string& status, const std::string& error, 
                               {"versions", {{"kdrun", KD_VERSION}, {"libtorch", TORCH_VERSION}}},
                               {"plugins", describe_plugins()},
                               {"stages", nlohmann::ordered_json::parse(results)}};
-  write_file(path_ / "run.json", json.dump(2) + "\n");
+  write_file(path_ / "run.json", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace kd

@@ -17,26 +17,36 @@ namespace {
 constexpr std::size_t kMostRowsShown = 20;
 constexpr std::ptrdiff_t kShownOfEachEnd = 5;
 
+constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
+
 struct ClassRow {
-  std::int64_t label = 0;
+  std::int64_t label = 0;  ///< counted over all stages, whose data may differ in their classes
   std::string name;
   std::int64_t samples = 0;
   std::vector<double> percent;  ///< of each network; NaN where the class has no samples
 };
 
-std::vector<ClassRow> measure(const kd::AnalysisContext& context) {
-  const std::int64_t classes = context.data().classes();
-  const at::Tensor& labels = context.test_labels();
-  const at::Tensor samples = at::bincount(labels, {}, classes);
-  std::vector<ClassRow> rows;
-  for (std::int64_t c = 0; c < classes; ++c) {
-    rows.push_back(
-        {c, context.data().class_names[static_cast<std::size_t>(c)], samples.const_data_ptr<std::int64_t>()[c], {}});
+ClassRow& find_or_add(std::vector<ClassRow>& rows, const std::string& name, std::size_t networks) {
+  for (ClassRow& row : rows) {
+    if (row.name == name) return row;
   }
-  for (const kd::AnalysedNetwork& network : context.networks()) {
-    const at::Tensor hits = at::bincount(labels, network.test_logits.argmax(1).eq(labels).to(at::kDouble), classes);
-    const at::Tensor percent = hits / samples * 100;
-    for (ClassRow& row : rows) row.percent.push_back(percent.const_data_ptr<double>()[row.label]);
+  rows.push_back({static_cast<std::int64_t>(rows.size()), name, 0, std::vector<double>(networks, kNoNumber)});
+  return rows.back();
+}
+
+std::vector<ClassRow> measure(const std::vector<kd::AnalysedNetwork>& networks) {
+  std::vector<ClassRow> rows;
+  for (std::size_t i = 0; i < networks.size(); ++i) {
+    const kd::AnalysedNetwork& network = networks[i];
+    const auto classes = static_cast<std::int64_t>(network.class_names.size());
+    const at::Tensor samples = at::bincount(network.test_labels, {}, classes);
+    const at::Tensor right = network.test_logits.argmax(1).eq(network.test_labels).to(at::kDouble);
+    const at::Tensor percent = at::bincount(network.test_labels, right, classes) / samples * 100;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      ClassRow& row = find_or_add(rows, network.class_names[static_cast<std::size_t>(c)], networks.size());
+      row.samples = std::max(row.samples, samples.const_data_ptr<std::int64_t>()[c]);
+      row.percent[i] = percent.const_data_ptr<double>()[c];
+    }
   }
   return rows;
 }
@@ -55,7 +65,7 @@ std::vector<ClassRow> select(const std::vector<ClassRow>& rows, const std::vecto
 
 /// The rows with the lowest and the highest accuracy of the last network, worst first.
 std::vector<ClassRow> worst_and_best(std::vector<ClassRow> rows) {
-  std::erase_if(rows, [](const ClassRow& row) { return row.samples == 0; });
+  std::erase_if(rows, [](const ClassRow& row) { return std::isnan(row.percent.back()); });
   std::stable_sort(rows.begin(), rows.end(),
                    [](const ClassRow& a, const ClassRow& b) { return a.percent.back() < b.percent.back(); });
   const auto left_out = static_cast<std::ptrdiff_t>(rows.size()) - 2 * kShownOfEachEnd;
@@ -69,11 +79,11 @@ std::vector<double> mean_percent(const std::vector<ClassRow>& rows, std::size_t 
   for (std::size_t i = 0; i < networks; ++i) {
     double sum = 0, count = 0;
     for (const ClassRow& row : rows) {
-      if (row.samples == 0) continue;
+      if (std::isnan(row.percent[i])) continue;
       sum += row.percent[i];
       ++count;
     }
-    means.push_back(count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN());
+    means.push_back(count > 0 ? sum / count : kNoNumber);
   }
   return means;
 }
@@ -149,8 +159,7 @@ class ClassAccuracy final : public kd::Analysis {
     static void schema(kd::Schema<Params>& s) {
       s.field("classes", &Params::classes,
               "classes to look at, counted from 0, such as those the student never saw; empty: all. Where it is given, "
-              "their "
-              "mean is shown also")
+              "their mean is shown also")
           .def(std::vector<std::int64_t>{})
           .at_least(0);
     }
@@ -159,7 +168,7 @@ class ClassAccuracy final : public kd::Analysis {
   explicit ClassAccuracy(const Params& params) : params_(params) {}
 
   void run(kd::AnalysisContext& context) override {
-    const std::vector<ClassRow> all = measure(context);
+    const std::vector<ClassRow> all = measure(context.networks());
     const std::vector<std::string> columns = column_names(context.networks());
     const bool restricted = !params_.classes.empty();
     const std::vector<ClassRow> rows = restricted ? select(all, params_.classes) : all;

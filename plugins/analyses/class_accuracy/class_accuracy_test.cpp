@@ -15,17 +15,23 @@ namespace {
 
 class FakeContext final : public kd::AnalysisContext {
  public:
-  FakeContext(std::vector<std::string> class_names, const std::vector<std::int64_t>& labels)
-      : labels_(at::tensor(labels, at::kLong)) {
-    data_.class_names = std::move(class_names);
+  /// The networks added from here on answer to these samples.
+  void set_data(std::vector<std::string> class_names, const std::vector<std::int64_t>& labels) {
+    class_names_ = std::move(class_names);
+    labels_ = at::tensor(labels, at::kLong);
   }
   /// A network that answers class `predictions[i]` to sample i.
   void add(const std::string& stage, const std::string& network, const std::vector<std::int64_t>& predictions) {
-    networks_.push_back({stage, network, at::eye(data_.classes()).index_select(0, at::tensor(predictions, at::kLong))});
+    const auto classes = static_cast<std::int64_t>(class_names_.size());
+    networks_.push_back({.stage = stage,
+                         .network = network,
+                         .class_names = class_names_,
+                         .test_logits = at::eye(classes).index_select(0, at::tensor(predictions, at::kLong)),
+                         .test_labels = labels_,
+                         .validation_logits = {},
+                         .validation_labels = {}});
   }
 
-  const kd::DataInfo& data() const override { return data_; }
-  const at::Tensor& test_labels() const override { return labels_; }
   const std::vector<kd::AnalysedNetwork>& networks() const override { return networks_; }
   void write(const std::string& file_name, const std::string& text) override { files[file_name] = text; }
   void print(const std::string& text) override { printed += text + "\n"; }
@@ -34,7 +40,7 @@ class FakeContext final : public kd::AnalysisContext {
   std::string printed;
 
  private:
-  kd::DataInfo data_;
+  std::vector<std::string> class_names_;
   at::Tensor labels_;
   std::vector<kd::AnalysedNetwork> networks_;
 };
@@ -46,7 +52,8 @@ void analyse(kd::AnalysisContext& context, const std::string& parameters = "") {
 
 /// Class 0: three samples, class 1: one, class 2: none, class 3: two.
 FakeContext small_context() {
-  FakeContext context({"cat", "dog, small", "none", "the \"fox\""}, {0, 3, 0, 1, 0, 3});
+  FakeContext context;
+  context.set_data({"cat", "dog, small", "none", "the \"fox\""}, {0, 3, 0, 1, 0, 3});
   context.add("teacher", "net", {0, 3, 0, 1, 0, 3});
   context.add("student", "net", {0, 1, 2, 1, 1, 3});
   return context;
@@ -62,6 +69,20 @@ TEST(ClassAccuracy, WritesARowForEachClassAndAColumnForEachNetwork) {
             "1,\"dog, small\",1,100.0000,100.0000\n"
             "2,none,0,,\n"
             "3,\"the \"\"fox\"\"\",2,100.0000,50.0000\n");
+}
+
+TEST(ClassAccuracy, StagesMayDifferInTheirClasses) {
+  FakeContext context;
+  context.set_data({"a", "b"}, {0, 1, 1});
+  context.add("two", "net", {0, 1, 0});
+  context.set_data({"c", "b"}, {0, 1, 1, 1});
+  context.add("other", "net", {0, 1, 1, 1});
+  analyse(context);
+  EXPECT_EQ(context.files["class_accuracy.csv"],
+            "class,name,samples,two/net,other/net\n"
+            "0,a,1,100.0000,\n"
+            "1,b,3,50.0000,100.0000\n"
+            "2,c,1,,100.0000\n");
 }
 
 TEST(ClassAccuracy, ShowsFewClassesAsATable) {
@@ -108,7 +129,8 @@ FakeContext large_context() {
       predictions.push_back(i < c ? c : (c + 1) % kClasses);
     }
   }
-  FakeContext context(names, labels);
+  FakeContext context;
+  context.set_data(names, labels);
   context.add("teacher", "net", labels);
   context.add("student", "net", predictions);
   return context;
