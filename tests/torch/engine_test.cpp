@@ -11,6 +11,7 @@
 #include "data/training_data.h"
 #include "engine/experiment.h"
 #include "engine/networks.h"
+#include "engine/stored.h"
 #include "kd/plugin.h"
 #include "kd/testing.h"
 #include "plugin/registry.h"
@@ -322,9 +323,8 @@ TEST_P(EngineTest, AScheduleDrivesTheLearningRate) {
 
 TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
   const auto result = run();
-  const auto again =
-      kd::evaluate_stage(result.stages[1].folder, "last", "", {.data_root = "", .runs_folder = "", .arguments = {}},
-                         at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
+  const auto again = kd::evaluate_stage(result.stages[1].folder, "last", "", "",
+                                        at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
   EXPECT_EQ(again.networks[0].test.top1, result.stages[1].networks[0].test.top1);
   EXPECT_NEAR(again.networks[0].test.nll, result.stages[1].networks[0].test.nll, 1e-6);
 }

@@ -1,30 +1,14 @@
 // kdrun eval: evaluates trained networks again.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "data/training_data.h"
 #include "engine/device.h"
+#include "engine/stored.h"
 
 namespace kd::cli {
-namespace {
-
-/// The stage folders of a run folder, or the stage folder itself.
-std::vector<std::filesystem::path> stage_folders(const std::filesystem::path& given) {
-  if (std::filesystem::exists(given / "result.json")) return {given};
-  std::vector<std::filesystem::path> folders;
-  if (std::filesystem::is_directory(given / "stages")) {
-    for (const auto& item : std::filesystem::directory_iterator(given / "stages")) folders.push_back(item.path());
-  }
-  std::sort(folders.begin(), folders.end());
-  if (folders.empty()) throw FileError(given.string() + " is no run folder and no stage of one");
-  return folders;
-}
-
-}  // namespace
-
 void add_eval(CLI::App& app) {
   struct Arguments {
     std::string run, checkpoint = "best", data, root, device = "auto";
@@ -44,11 +28,10 @@ void add_eval(CLI::App& app) {
   command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
   command->callback([given] {
     load_plugins_with_warnings(given->folders);
-    const RunOptions options{.data_root = data_root(given->root), .runs_folder = "runs", .arguments = {}};
     const at::Device device = choose_device(given->device);
     nlohmann::ordered_json json = nlohmann::json::array();
-    for (const auto& folder : stage_folders(given->run)) {
-      const StageResult result = evaluate_stage(folder, given->checkpoint, given->data, options, device);
+    for (const auto& folder : finished_stages(given->run)) {
+      const StageResult result = evaluate_stage(folder, given->checkpoint, given->data, data_root(given->root), device);
       for (const NetworkResult& network : result.networks) {
         json.push_back({{"stage", result.stage},
                         {"network", network.name},

@@ -34,7 +34,10 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_config(app);
   kd::cli::add_list(app);
   kd::cli::add_describe(app);
+  kd::cli::add_augment(app);
   kd::cli::add_eval(app);
+  kd::cli::add_import(app);
+  kd::cli::add_export(app);
   kd::cli::add_data(app);
   kd::cli::add_doctor(app);
   kd::cli::add_new(app);

@@ -12,8 +12,8 @@
 #include "engine/device.h"
 #include "engine/networks.h"
 #include "engine/stage.h"
-#include "engine/stage_store.h"
 #include "engine/stop.h"
+#include "engine/stored.h"
 #include "files/atomic_file.h"
 #include "kd/analysis.h"
 #include "kd/plugin.h"
@@ -73,31 +73,6 @@ nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
   }
   return all;
 }
-
-/// A network of a finished stage, as its stage evaluated it.
-class StoredNetwork {
- public:
-  StoredNetwork(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
-                const DataInfo& info, const TrainSettings& train, at::Device device)
-      : model_(place_model(network.model, info, {}, {device, at::kFloat, false})),
-        augmentations_(train.augment, info),
-        batch_size_(train.evaluation_batch_size) {
-    const auto file = network_file(stage, network.name, checkpoint);
-    load_state_dict(*model_, read_safetensors(file), file.string());
-    placement_ = {device, precision_named(stage.precision), use_channels_last(train, model_->convolutional())};
-    set_memory_order(*model_, placement_);
-  }
-
-  at::Tensor logits(const ImageSet& set) {
-    return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_);
-  }
-
- private:
-  std::unique_ptr<Model> model_;
-  AugmentationChain augmentations_;
-  Placement placement_;
-  std::int64_t batch_size_;
-};
 
 class RunAnalysisContext final : public AnalysisContext {
  public:
@@ -208,32 +183,6 @@ void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Pro
   for (const StagePlan& stage : plan.stages) check_stage(stage, context, diagnostics);
   for (const ComponentSpec& spec : plan.analyses) make<Analysis>(spec);
   diagnostics.throw_if_any();
-}
-
-StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
-                           const std::string& data, const RunOptions& options, at::Device device) {
-  auto result = read_result(stage_folder);
-  if (!result)
-    throw FileError(stage_folder.string() + " holds no finished stage (no intact result.json and ckpt/last)");
-  const auto settings = read_stage_settings(stage_folder / "settings.toml", registered_components());
-  ComponentSpec spec = settings.data;
-  if (!data.empty()) {
-    Diagnostics diagnostics;
-    const auto extras = fields_of<DataSelection>();
-    const Value resolved =
-        resolve_component("dataset", extras, Value::parse(data), registered_components(), diagnostics);
-    diagnostics.throw_if_any();
-    spec = to_component("dataset", extras, resolved);
-  }
-  flush_denormals();
-  const TrainingData set = load_training_data(spec, options.data_root, 0, device);
-  for (NetworkResult& network : result->networks) {
-    ClassificationMeter meter(set.info.classes(), device);
-    StoredNetwork stored(*result, network, checkpoint, set.info, settings.train, device);
-    meter.add(stored.logits(set.test), set.test.labels);
-    network.test = meter.result();
-  }
-  return *result;
 }
 
 std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {

@@ -29,11 +29,6 @@ KD_API RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& op
 /// Makes every part of every stage without training. Throws RecipeError with all problems.
 KD_API void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
 
-/// A stage of a run folder, evaluated again on the test split of its data or of `data` (TOML text of a data set; empty:
-/// its own).
-KD_API StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
-                                  const std::string& data, const RunOptions& options, at::Device device);
-
 /// The table of results that closes a run, as text.
 KD_API std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan);
 

@@ -59,6 +59,12 @@ std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& in
   return model;
 }
 
+std::int64_t count_parameters(Model& model) {
+  std::int64_t count = 0;
+  for (const auto& parameter : model.module()->parameters()) count += parameter.numel();
+  return count;
+}
+
 TensorMap state_dict(Model& model) {
   TensorMap state;
   const auto module = model.module();
@@ -71,10 +77,12 @@ void load_state_dict(Model& model, const TensorMap& state, const std::string& so
   const torch::NoGradGuard no_grad;
   const TensorMap own = state_dict(model);
   std::string problems;
+  // PyTorch counts batches since 0.4.1 and forgives files that are older, too.
+  const auto may_be_missing = [](const std::string& name) { return name.ends_with("num_batches_tracked"); };
   for (const auto& [name, tensor] : own) {
     const auto found = state.find(name);
     if (found == state.end()) {
-      problems += "\n    missing: " + name;
+      if (!may_be_missing(name)) problems += "\n    missing: " + name;
     } else if (found->second.sizes() != tensor.sizes()) {
       problems += fmt::format("\n    wrong shape: {} is {} and should be {}", name, c10::str(found->second.sizes()),
                               c10::str(tensor.sizes()));
@@ -84,7 +92,9 @@ void load_state_dict(Model& model, const TensorMap& state, const std::string& so
     if (!own.contains(name)) problems += "\n    unexpected: " + name;
   }
   if (!problems.empty()) throw FileError(source + " does not hold the weights of this network:" + problems);
-  for (const auto& [name, tensor] : own) tensor.copy_(state.at(name));
+  for (const auto& [name, tensor] : own) {
+    if (const auto found = state.find(name); found != state.end()) tensor.copy_(found->second);
+  }
 }
 
 at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set,
@@ -250,12 +260,6 @@ at::Tensor TrainedNetwork::evaluate(const ImageSet& set, const AugmentationChain
   at::Tensor logits = evaluate_logits(*model_, placement_, set, augmentations, batch_size);
   swap_average();
   return logits;
-}
-
-std::int64_t TrainedNetwork::parameter_count() const {
-  std::int64_t count = 0;
-  for (const auto& parameter : model_->module()->parameters()) count += parameter.numel();
-  return count;
 }
 
 TensorMap TrainedNetwork::result_state() {

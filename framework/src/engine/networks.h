@@ -31,6 +31,9 @@ KD_API void set_memory_order(Model& model, const Placement& placement);
 KD_API std::unique_ptr<Model> place_model(const ComponentSpec& spec, const DataInfo& info, RandomKey key,
                                           const Placement& placement);
 
+/// Number of trained scalars.
+KD_API std::int64_t count_parameters(Model& model);
+
 /// Parameters and buffers under the names that Python's state_dict gives them. They share memory with the model.
 KD_API TensorMap state_dict(Model& model);
 
@@ -69,8 +72,6 @@ class KD_API TrainedNetwork final : public Network {
 
   Model& model() { return *model_; }
   const at::Tensor& last_logits() const { return last_logits_; }
-  /// Number of trained scalars.
-  std::int64_t parameter_count() const;
 
   /// What is kept as the result: the averaged parameters where there are any.
   TensorMap result_state();

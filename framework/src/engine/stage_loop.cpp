@@ -174,7 +174,7 @@ std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& nu
     const ClassificationResult test = measure(data.test, "test");
     const ClassificationResult chosen_by = data.has_validation() ? measure(data.validation, "validation") : test;
     network.observe(chosen_by.nll);
-    results.push_back({network.name(), plan_.networks[i].model, network.parameter_count(), test});
+    results.push_back({network.name(), plan_.networks[i].model, count_parameters(network.model()), test});
     top1 += chosen_by.top1;
     loss += chosen_by.nll;
   }
@@ -278,7 +278,7 @@ void StageLoop::restore(const Checkpoint& checkpoint) {
       records, std::min(std::filesystem::file_size(records), state.at("metrics_bytes").get<std::uintmax_t>()));
   const auto& results = state.at("results");
   for (std::size_t i = 0; i < results.size(); ++i) {
-    results_.push_back({plan_.networks[i].name, plan_.networks[i].model, parts_.trained()[i]->parameter_count(),
+    results_.push_back({plan_.networks[i].name, plan_.networks[i].model, count_parameters(parts_.trained()[i]->model()),
                         classification_from_json(results[i])});
   }
   stopped_early_ = state.at("finished");  // the process ended between its last checkpoint and its result

@@ -11,6 +11,7 @@
 #include "engine/device.h"
 #include "engine/stage_store.h"
 #include "kd/diagnostics.h"
+#include "record/weights.h"
 
 namespace kd {
 namespace {
@@ -71,10 +72,14 @@ void require_taps(const TapRequest& wanted, Model& model, const std::string& nam
 
 }  // namespace
 
+RandomKey stage_key(const ExperimentPlan& plan, const StagePlan& stage) {
+  return RandomKey{static_cast<std::uint64_t>(plan.seed)}.with(stage.name);
+}
+
 StageParts::StageParts(const StagePlan& plan, const RunContext& context)
     : plan_(plan),
       context_(context),
-      key_(RandomKey{static_cast<std::uint64_t>(context.plan.seed)}.with(plan.name)),
+      key_(stage_key(context.plan, plan)),
       data_(load_training_data(plan.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed),
                                context.device)),
       augmentations_(plan.train.augment, data_.info) {
@@ -110,8 +115,7 @@ void StageParts::make_teachers(bool with_weights) {
     const std::string name =
         teacher.stage.empty() ? std::filesystem::path(teacher.file).stem().string() : teacher.stage;
     auto model = place_model(source.model, data_.info, key_.with("teacher"), placement_);
-    if (with_weights || !teacher.file.empty())
-      load_state_dict(*model, read_safetensors(source.file), source.file.string());
+    if (with_weights || !teacher.file.empty()) load_state_dict(*model, read_weights(source.file), source.file.string());
     frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher,
                                                       key_.with("teacher").with(frozen_.size())));
     teachers_.push_back(frozen_.back().get());
@@ -159,7 +163,8 @@ void StageParts::choose_threads() const {
     // A fully connected network multiplies every weight once per sample, a convolutional one far more often.
     std::int64_t work = 0;
     for (const auto& network : trained_) {
-      work += network->model().convolutional() ? kWorthThreads : network->parameter_count() * plan_.train.batch_size;
+      work += network->model().convolutional() ? kWorthThreads
+                                               : count_parameters(network->model()) * plan_.train.batch_size;
     }
     threads = work >= kWorthThreads ? all : 1;
   }

@@ -13,6 +13,9 @@
 
 namespace kd {
 
+/// The key of everything random in a stage.
+KD_API RandomKey stage_key(const ExperimentPlan& plan, const StagePlan& stage);
+
 class StageParts final : public StageContext {
  public:
   /// Loads the data and decides where and how the stage computes.

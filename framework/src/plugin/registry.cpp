@@ -76,6 +76,13 @@ Registry& registry() {
 
 const ComponentCatalog& registered_components() { return registry(); }
 
+ComponentSpec parse_component(const std::string& kind, const std::vector<FieldInfo>& extras, std::string_view toml) {
+  Diagnostics diagnostics;
+  const Value resolved = resolve_component(kind, extras, Value::parse(toml), registry(), diagnostics);
+  diagnostics.throw_if_any();
+  return to_component(kind, extras, resolved);
+}
+
 const std::vector<std::string>& component_kinds() {
   static const std::vector<std::string> kinds = {"dataset", "model",     "augmentation", "loss",
                                                  "scheme",  "optimizer", "schedule",     "analysis"};

@@ -55,6 +55,10 @@ class KD_API Registry : public ComponentCatalog {
 /// The registry of this process.
 KD_API Registry& registry();
 
+/// The component of a kind that TOML text describes, with its defaults. Throws RecipeError with every problem.
+KD_API ComponentSpec parse_component(const std::string& kind, const std::vector<FieldInfo>& extras,
+                                     std::string_view toml);
+
 /// The kinds of component there are, in the order in which `kdrun list` shows them.
 KD_API const std::vector<std::string>& component_kinds();
 

@@ -88,7 +88,7 @@ void TeacherPlan::schema(Schema<TeacherPlan>& s) {
   using T = TeacherPlan;
   s.field("stage", &T::stage, "an earlier stage of this recipe, or of `run`").def("");
   s.field("run", &T::run, "a run folder that holds the stage").def("");
-  s.field("file", &T::file, "a .safetensors file; `model` says of what").def("");
+  s.field("file", &T::file, "a .safetensors file, or what torch.save wrote; `model` says of what network").def("");
   s.component("model", &T::model, "model", "the network whose weights `file` holds").optional();
   s.field("network", &T::network, "which network of the stage; its only one where left out").def("");
   s.field("checkpoint", &T::checkpoint,

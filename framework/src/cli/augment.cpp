@@ -1,0 +1,63 @@
+// kdrun augment: a picture of what the networks of a stage will see, to be looked at before training.
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "data/contact_sheet.h"
+#include "engine/stage_parts.h"
+#include "kd/diagnostics.h"
+#include "record/png.h"
+
+namespace kd::cli {
+namespace {
+
+struct Arguments {
+  RecipeArguments recipe;
+  std::string stage, output = "augment.png";
+  std::int64_t rows = 8, columns = 8;
+};
+
+const StagePlan& find_stage(const ExperimentPlan& plan, const std::string& name) {
+  std::vector<std::string> names;
+  for (const StagePlan& stage : plan.stages) {
+    if (stage.name == name || (name.empty() && plan.stages.size() == 1)) return stage;
+    names.push_back(stage.name);
+  }
+  throw RecipeError(name.empty() ? fmt::format("error: say which stage with --stage: {}", fmt::join(names, ", "))
+                                 : fmt::format("error: there is no stage '{}'\n    hint: {}", name,
+                                               name_hint(name, names, "stages")));
+}
+
+void show_augmentations(const Arguments& given) {
+  const ExperimentPlan plan = given.recipe.read();
+  const StagePlan& stage = find_stage(plan, given.stage);
+  if (std::filesystem::exists(given.output))
+    throw Error(given.output + " exists already; nothing was written. Give another name with --out");
+  const TrainingData data = load_training_data(stage.data, data_root(given.recipe.data_root),
+                                               static_cast<std::uint64_t>(plan.seed), at::kCPU);
+  const AugmentationChain augmentations(stage.train.augment, data.info);
+  const ContactSheet sheet = make_contact_sheet(data, augmentations, stage_key(plan, stage), given.rows, given.columns);
+  write_png(given.output, sheet.picture);
+  for (const MixedTile& tile : sheet.mixed) {
+    fmt::print("row {} column {}: {:.3f} '{}' + {:.3f} '{}'\n", tile.row, tile.column, tile.weight, tile.label,
+               1 - tile.weight, tile.partner);
+  }
+  fmt::print("wrote {}: column 0 as stored, then {} epochs{}\n", given.output, given.columns,
+             augmentations.view_names().empty()
+                 ? ""
+                 : fmt::format(", each followed by its views {}", fmt::join(augmentations.view_names(), ", ")));
+}
+
+}  // namespace
+
+void add_augment(CLI::App& app) {
+  auto given = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("augment", "a picture of what the networks of a stage will see");
+  given->recipe.add_to(*command);
+  command->add_option("--stage", given->stage, "which stage; its only one where left out");
+  command->add_option("--out", given->output, "the PNG file to write")->capture_default_str();
+  command->add_option("--rows", given->rows, "samples")->capture_default_str()->check(CLI::Range(1, 64));
+  command->add_option("--columns", given->columns, "epochs")->capture_default_str()->check(CLI::Range(1, 64));
+  command->callback([given] { show_augmentations(*given); });
+}
+
+}  // namespace kd::cli

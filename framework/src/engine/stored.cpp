@@ -1,0 +1,117 @@
+// stored.h
+#include "engine/stored.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/device.h"
+#include "engine/stage_store.h"
+#include "kd/augmentation.h"
+#include "kd/diagnostics.h"
+#include "kd/plugin.h"
+#include "metrics/classification.h"
+#include "plugin/registry.h"
+#include "record/weights.h"
+
+namespace kd {
+namespace {
+
+StageResult require_result(const std::filesystem::path& stage_folder) {
+  auto result = read_result(stage_folder);
+  if (!result)
+    throw FileError(stage_folder.string() + " holds no finished stage (no intact result.json and ckpt/last)");
+  return *std::move(result);
+}
+
+ClassificationResult measure(const at::Tensor& logits, const ImageSet& set, std::int64_t classes) {
+  ClassificationMeter meter(classes, logits.device());
+  meter.add(logits, set.labels);
+  return meter.result();
+}
+
+}  // namespace
+
+StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
+                             const DataInfo& info, const TrainSettings& train, at::Device device)
+    : model_(place_model(network.model, info, {}, {device, at::kFloat, false})),
+      augmentations_(train.augment, info),
+      batch_size_(train.evaluation_batch_size) {
+  const auto file = network_file(stage, network.name, checkpoint);
+  load_state_dict(*model_, read_safetensors(file), file.string());
+  placement_ = {device, precision_named(stage.precision), use_channels_last(train, model_->convolutional())};
+  set_memory_order(*model_, placement_);
+}
+
+at::Tensor StoredNetwork::logits(const ImageSet& set) {
+  return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_);
+}
+
+std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& run) {
+  if (std::filesystem::exists(run / "result.json")) return {run};
+  std::vector<std::filesystem::path> folders;
+  if (std::filesystem::is_directory(run / "stages")) {
+    for (const auto& item : std::filesystem::directory_iterator(run / "stages")) folders.push_back(item.path());
+  }
+  std::sort(folders.begin(), folders.end());
+  if (folders.empty()) throw FileError(run.string() + " is no run folder and no stage of one");
+  return folders;
+}
+
+StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
+                           const std::string& data, const std::filesystem::path& data_root, at::Device device) {
+  StageResult result = require_result(stage_folder);
+  const auto settings = read_stage_settings(stage_folder / "settings.toml", registered_components());
+  const ComponentSpec spec =
+      data.empty() ? settings.data : parse_component("dataset", fields_of<DataSelection>(), data);
+  flush_denormals();
+  const TrainingData set = load_training_data(spec, data_root, 0, device);
+  for (NetworkResult& network : result.networks) {
+    StoredNetwork stored(result, network, checkpoint, set.info, settings.train, device);
+    network.test = measure(stored.logits(set.test), set.test, set.info.classes());
+  }
+  return result;
+}
+
+std::vector<std::filesystem::path> export_stage(const std::filesystem::path& stage_folder,
+                                                const std::string& checkpoint, const std::string& format,
+                                                const std::filesystem::path& folder) {
+  const StageResult result = require_result(stage_folder);
+  std::vector<std::filesystem::path> files;
+  for (const NetworkResult& network : result.networks) {
+    files.push_back(folder / fmt::format("{}-{}.{}", result.stage, network.name, format));
+    if (std::filesystem::exists(files.back()))
+      throw Error(files.back().string() + " exists already; nothing was written");
+  }
+  std::filesystem::create_directories(folder);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const TensorMap weights = read_safetensors(network_file(result, result.networks[i].name, checkpoint));
+    if (format == "pth") {
+      write_pth(files[i], weights);
+    } else {
+      write_safetensors(files[i], weights, {{"format", "pt"}});
+    }
+  }
+  return files;
+}
+
+NetworkResult check_weights(const TensorMap& weights, const std::string& source, const std::string& model,
+                            const std::string& data, bool evaluate, const std::filesystem::path& data_root) {
+  const Placement placement;
+  const ComponentSpec data_spec = parse_component("dataset", fields_of<DataSelection>(), data);
+  NetworkResult result{.name = "model", .model = parse_component("model", {}, model), .parameters = 0, .test = {}};
+  const auto set =
+      evaluate ? std::make_optional(load_training_data(data_spec, data_root, 0, placement.device)) : std::nullopt;
+  const DataInfo info = set ? set->info : make<DataSet>(data_spec, {.root = data_root})->info();
+  const auto network = place_model(result.model, info, {}, placement);
+  load_state_dict(*network, weights, source);
+  result.parameters = count_parameters(*network);
+  if (!set) return result;
+  const AugmentationChain normalisation({parse_component("augmentation", {}, "{ type = 'normalize' }")}, info);
+  result.test =
+      measure(evaluate_logits(*network, placement, set->test, normalisation, TrainSettings{}.evaluation_batch_size),
+              set->test, info.classes());
+  return result;
+}
+
+}  // namespace kd

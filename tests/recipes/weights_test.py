@@ -1,0 +1,214 @@
+"""Files of weights between plain PyTorch and kdrun, in both directions, and files that are damaged or hostile."""
+
+import collections
+import io
+import os
+import pathlib
+import pickle
+import struct
+import subprocess
+import tempfile
+import zipfile
+
+import torch
+from program import KDRUN, kdrun, main, train
+from safetensors.torch import load_file, save_file
+
+MODEL = '{ type = "lenet5" }'
+DATA = '{ type = "glyphs", like = "mnist" }'
+
+
+def train_one_step():
+    """A run of one step, to know names and shapes from kdrun itself."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    (folder / "one.toml").write_text(f'[data]\ntype = "glyphs"\ntrain = 64\ntest = 64\n[[stage]]\nname = "s"\nmodel = {MODEL}\n')
+    return train(folder / "one.toml", folder / "runs", "--max-steps", "1")
+
+
+RUN = train_one_step()
+SHAPES = {name: tensor.shape for name, tensor in load_file(RUN / "stages/s/ckpt/last/model.safetensors").items()}
+
+
+def weights():
+    torch.manual_seed(0)
+    return collections.OrderedDict((name, torch.randn(shape)) for name, shape in SHAPES.items())
+
+
+def imported(file):
+    pathlib.Path("out.safetensors").unlink(missing_ok=True)
+    kdrun("import", file, "--model", MODEL, "--data", DATA, "--out", "out.safetensors")
+    return load_file("out.safetensors")
+
+
+def refused(file, *parts):
+    error = kdrun("import", file, "--model", MODEL, "--data", DATA, "--out", "never.safetensors", code=4).stderr
+    for part in (str(file), *parts):
+        assert part in error, f"'{part}' is not in: {error}"
+    assert "frame #" not in error, error
+    assert not pathlib.Path("never.safetensors").exists()
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def what_public_repositories_write_is_read():
+    state = weights()
+    wrapped = {
+        "bare.pth": state,
+        "model.pth": {"epoch": 240, "model": state, "best_acc": torch.tensor(72.5), "optimizer": {"state": {}, "param_groups": [{"lr": 0.05, "params": [0]}]}},
+        "parallel.pth": {"state_dict": {"module." + name: tensor for name, tensor in state.items()}},
+        "parameters.pth": {name: torch.nn.Parameter(tensor) for name, tensor in state.items()},
+        "transposed.pth": {name: tensor.t().contiguous().t() if tensor.dim() == 2 else tensor for name, tensor in state.items()},
+    }
+    for name, content in wrapped.items():
+        torch.save(content, name)
+        assert same(imported(name), state), name
+        torch.save(content, "old-" + name, _use_new_zipfile_serialization=False)
+        assert same(imported("old-" + name), state), "old-" + name
+    for protocol in (3, 4, 5):
+        torch.save(state, "protocol.pth", pickle_protocol=protocol)
+        assert same(imported("protocol.pth"), state), protocol
+    save_file(dict(state), "plain.safetensors")
+    assert same(imported("plain.safetensors"), state)
+
+
+def views_of_one_storage_are_read():
+    state = weights()
+    shared = torch.cat([tensor.flatten() for tensor in state.values()])
+    begin, views = 0, {}
+    for name, tensor in state.items():
+        views[name] = shared[begin:begin + tensor.numel()].view(tensor.shape)
+        begin += tensor.numel()
+    torch.save(views, "views.pth")
+    assert same(imported("views.pth"), state)
+
+
+def without_a_model_the_names_are_listed():
+    torch.save(weights(), "listed.pth")
+    text = kdrun("import", "listed.pth").stdout
+    for name, shape in SHAPES.items():
+        assert f"{name} " in text and str(list(shape)) in text, text
+    assert not pathlib.Path("listed.safetensors").exists()
+
+
+def mismatched_names_are_all_listed():
+    state = weights()
+    names = list(state)
+    state["extra"] = torch.zeros(1)
+    del state[names[0]]
+    state[names[1]] = torch.zeros(3, 2)
+    torch.save(state, "wrong.pth")
+    refused("wrong.pth", f"missing: {names[0]}", f"wrong shape: {names[1]} is [3, 2]", "unexpected: extra")
+
+
+def nothing_of_a_file_is_executed():
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("touch executed",)
+
+    for old in (False, True):
+        torch.save({"model": weights(), "evil": Evil()}, "evil.pth", _use_new_zipfile_serialization=not old)
+        refused("evil.pth", f"'{os.system.__module__}.system'")
+    torch.save({"whole": torch.nn.Linear(2, 2)}, "module.pth")
+    refused("module.pth", "torch.nn.modules.linear.Linear", "state_dict()")
+    assert not pathlib.Path("executed").exists()
+
+
+def damaged_files_are_refused():
+    torch.save(weights(), "whole.pth")
+    torch.save(weights(), "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("whole.pth", "old.pth"):
+        content = pathlib.Path(name).read_bytes()
+        for length in (0, 1, 10, len(content) // 3, len(content) // 2, len(content) - 1):
+            pathlib.Path("cut.pth").write_bytes(content[:length])
+            refused("cut.pth")
+    pathlib.Path("text.pth").write_text("no weights")
+    refused("text.pth", "neither safetensors nor a file of torch.save")
+    torch.save([1, 2, 3], "list.pth")
+    refused("list.pth", "holds no dictionary")
+    torch.save({"epoch": 3, "lr": 0.1}, "empty.pth")
+    refused("empty.pth", "its keys are: epoch, lr")
+
+
+def damaged_bytes_never_end_the_process():
+    """A byte of the pickle set to some other, again and again: read or refused, never a crash."""
+    torch.save({"a": torch.arange(6.0).view(2, 3)}, "small.pth")
+    with zipfile.ZipFile("small.pth") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    (inner,) = [name for name in entries if name.endswith("data.pkl")]
+    generator = torch.Generator().manual_seed(1)
+    for at in range(0, len(entries[inner]), 8):
+        damaged = bytearray(entries[inner])
+        damaged[at] = int(torch.randint(0, 256, (), generator=generator))
+        write_archive("damaged.pth", entries | {inner: bytes(damaged)})
+        done = subprocess.run([KDRUN, "import", "damaged.pth"], capture_output=True, text=True)
+        assert done.returncode in (0, 4), (at, done.returncode, done.stderr)
+
+
+def write_archive(file, entries):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def tensor_pickle(offset, size, stride, count):
+    """A state dict of one tensor whose numbers are ours to choose."""
+    class Storage:
+        pass
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return ("storage", torch.FloatStorage, "0", "cpu", count) if isinstance(value, Storage) else None
+
+    class Tensor:
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (Storage(), offset, size, stride, False, collections.OrderedDict())
+
+    stream = io.BytesIO()
+    Pickler(stream, protocol=2).dump({"a": Tensor()})
+    return stream.getvalue()
+
+
+def tensors_stay_inside_their_storage():
+    def write(**numbers):
+        write_archive("bounds.pth", {"x/data.pkl": tensor_pickle(**numbers), "x/version": b"3\n", "x/data/0": struct.pack("6f", *range(6))})
+
+    write(offset=0, size=(2, 3), stride=(3, 1), count=6)
+    assert "[2, 3]" in kdrun("import", "bounds.pth").stdout
+    for numbers in ({"offset": 1, "size": (2, 3), "stride": (3, 1), "count": 6}, {"offset": 0, "size": (2, 3), "stride": (4, 1), "count": 6},
+                    {"offset": 0, "size": (2**40, 2**40), "stride": (2**40, 2**40), "count": 6}, {"offset": -1, "size": (2,), "stride": (1,), "count": 6},
+                    {"offset": 0, "size": (2,), "stride": (-1,), "count": 6}, {"offset": 0, "size": (2,), "stride": (1,), "count": 7},
+                    {"offset": 0, "size": (2,), "stride": (1,), "count": 2**60}, {"offset": 2**62, "size": (0,), "stride": (1,), "count": 6}):
+        write(**numbers)
+        refused("bounds.pth")
+
+
+def nothing_is_overwritten():
+    torch.save(weights(), "kept.pth")
+    pathlib.Path("kept.safetensors").write_text("mine")
+    assert "exists already" in kdrun("import", "kept.pth", "--model", MODEL, "--data", DATA, code=1).stderr
+    assert pathlib.Path("kept.safetensors").read_text() == "mine"
+
+
+def python_reads_what_is_exported():
+    kdrun("export", RUN, "--format", "pth", "--out", "out")
+    kdrun("export", RUN, "--format", "safetensors", "--out", "out")
+    state = torch.load("out/s-model.pth", weights_only=True)
+    assert same(state, load_file("out/s-model.safetensors"))
+    assert {name: tensor.shape for name, tensor in state.items()} == SHAPES
+    assert "exists already" in kdrun("export", RUN, "--format", "pth", "--out", "out", code=1).stderr
+    assert same(imported("out/s-model.pth"), state)
+
+
+def a_published_teacher_is_one_line_of_a_recipe():
+    torch.save({"model": weights()}, "teacher.pth")
+    text = f'[data]\ntype = "glyphs"\ntrain = 64\ntest = 64\n[[stage]]\nname = "student"\nmodel = {MODEL}\n'
+    text += f'scheme = {{ type = "vanilla_kd" }}\nteachers = [{{ file = "teacher.pth", model = {MODEL} }}]\nepochs = 1\n'
+    pathlib.Path("student.toml").write_text(text)
+    kdrun("student.toml", "--device", "cpu")
+
+
+main([what_public_repositories_write_is_read, views_of_one_storage_are_read, without_a_model_the_names_are_listed, mismatched_names_are_all_listed,
+      nothing_of_a_file_is_executed, damaged_files_are_refused, damaged_bytes_never_end_the_process, tensors_stay_inside_their_storage,
+      nothing_is_overwritten, python_reads_what_is_exported, a_published_teacher_is_one_line_of_a_recipe])
