@@ -3,20 +3,17 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/_log_softmax_backward_data.h>
-#include <ATen/ops/lerp.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logical_and.h>
-#include <ATen/ops/nll_loss.h>
 #include <ATen/ops/nll_loss_backward.h>
 #include <ATen/ops/nll_loss_forward.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "../shared/labels.h"
+#include "../shared/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
 namespace {
-
-constexpr std::int64_t kUnlabelled = -1;
 
 /// Mean of −log p(label) over labelled rows, 0 where there are none; at::cross_entropy_loss gives NaN there. One
 /// autograd node, since with small batches nodes and kernel starts are what costs.
@@ -25,7 +22,7 @@ class HardLabelFunction final : public torch::autograd::Function<HardLabelFuncti
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits,
                             const at::Tensor& labels) {
     const at::Tensor log_p = at::_log_softmax(logits, 1, false);
-    auto [sum, count] = at::nll_loss_forward(log_p, labels, {}, at::Reduction::Sum, kUnlabelled);
+    auto [sum, count] = at::nll_loss_forward(log_p, labels, {}, at::Reduction::Sum, label::kUnlabelled);
     count.clamp_min_(1);
     context->save_for_backward({log_p, labels, count});
     return sum.div_(count);
@@ -36,54 +33,47 @@ class HardLabelFunction final : public torch::autograd::Function<HardLabelFuncti
     const auto saved = context->get_saved_variables();
     const at::Tensor& log_p = saved[0];
     const at::Tensor by_log_p =
-        at::nll_loss_backward(gradients[0], log_p, saved[1], {}, at::Reduction::Mean, kUnlabelled, saved[2]);
+        at::nll_loss_backward(gradients[0], log_p, saved[1], {}, at::Reduction::Mean, label::kUnlabelled, saved[2]);
     return {at::_log_softmax_backward_data(by_log_p, log_p, 1, log_p.scalar_type()), at::Tensor()};
   }
 };
-
-/// −log p(label) of each row, 0 where it has none.
-at::Tensor row_losses(const at::Tensor& log_p, const at::Tensor& labels) {
-  return at::nll_loss(log_p, labels, {}, at::Reduction::None, kUnlabelled);
-}
 
 class CrossEntropy final : public kd::Loss {
  public:
   struct Params {
     double label_smoothing = 0;
+    bool rescale = false;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("label_smoothing", &Params::label_smoothing, "ε: the target is (1 − ε)·label + ε/C, with C classes")
           .def(0.0)
           .at_least(0)
           .below(1);
+      s.field("rescale", &Params::rescale,
+              "takes the loss of z/σ, where σ is the standard deviation of a sample's logits z over the classes "
+              "(unbiased, with gradient): the label term of MIX-KD (Choi et al., WACV 2023)")
+          .def(false);
     }
   };
 
   explicit CrossEntropy(const Params& params) : params_(params) {}
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const at::Tensor& given = input.student.logits;
-    const at::Tensor logits = given.scalar_type() == at::kDouble ? given : given.to(at::kFloat);
+    const at::Tensor given = logit::precise(input.student.logits);
+    const at::Tensor scored = params_.rescale ? logit::rescale(given) : given;
     if (params_.label_smoothing == 0 && !input.targets.mixed()) {
-      return HardLabelFunction::apply(logits, input.targets.labels);
+      return HardLabelFunction::apply(scored, input.targets.labels);
     }
-    return soft_label_loss(logits, input.targets);
+    return soft_label_loss(scored, input.targets);
   }
 
  private:
-  /// A mixed sample counts as unlabelled where either part is.
-  at::Tensor soft_label_loss(const at::Tensor& logits, const kd::Targets& targets) const {
-    const at::Tensor log_p = at::log_softmax(logits, 1);
-    at::Tensor rows = row_losses(log_p, targets.labels);
-    at::Tensor labelled = targets.labels != kUnlabelled;
-    if (targets.mixed()) {
-      rows = at::lerp(row_losses(log_p, targets.partner), rows, targets.weight.to(rows.scalar_type()));
-      labelled = at::logical_and(labelled, targets.partner != kUnlabelled);
-    }
+  at::Tensor soft_label_loss(const at::Tensor& scored, const kd::Targets& targets) const {
+    const at::Tensor log_p = at::log_softmax(scored, 1);
+    at::Tensor rows = label::row_losses(log_p, targets);
     const double smoothing = params_.label_smoothing;
     if (smoothing > 0) rows = rows * (1 - smoothing) - log_p.mean(1) * smoothing;
-    const at::Tensor mask = labelled.to(rows.scalar_type());
-    return (rows * mask).sum() / mask.sum().clamp_min(1);
+    return label::labelled_mean(rows, targets);
   }
 
   const Params params_;

@@ -19,9 +19,9 @@ const std::vector<std::int64_t> kSomeLabels{0, -1, 2, -1, 1, -1};
 const std::vector<std::int64_t> kPartners{3, 4, 1, 0, -1, 2};
 const std::vector<double> kWeights{1, 0.25, 0, 0.9, 0.5, 0.7};
 
-std::unique_ptr<kd::Loss> make(double smoothing = 0) {
+std::unique_ptr<kd::Loss> make(double smoothing = 0, const std::string& more = "") {
   kd::load_plugins();
-  return kd::make<kd::Loss>("{ type = 'cross_entropy', label_smoothing = " + std::to_string(smoothing) + " }",
+  return kd::make<kd::Loss>("{ type = 'cross_entropy', label_smoothing = " + std::to_string(smoothing) + more + " }",
                             {.classes = kClasses, .samples = kRows});
 }
 
@@ -120,6 +120,48 @@ TEST(CrossEntropy, ComputesInSinglePrecision) {
   EXPECT_EQ(result.scalar_type(), at::kFloat);
   EXPECT_NEAR(result.item<double>(), reference(logits.detach(), kLabels, 0, false), 1e-5);
   EXPECT_EQ(torch::autograd::grad({result}, {logits})[0].scalar_type(), at::kBFloat16);
+}
+
+/// z/σ of each row, with Σ (z − mean)² / (C − 1) for σ².
+at::Tensor rescaled(const at::Tensor& logits) {
+  const at::Tensor result = logits.to(at::kCPU, at::kDouble, false, true).contiguous();
+  for (std::int64_t i = 0; i < kRows; ++i) {
+    double* row = result.mutable_data_ptr<double>() + i * kClasses;
+    double mean = 0, squares = 0;
+    for (std::int64_t c = 0; c < kClasses; ++c) mean += row[c] / kClasses;
+    for (std::int64_t c = 0; c < kClasses; ++c) squares += (row[c] - mean) * (row[c] - mean);
+    for (std::int64_t c = 0; c < kClasses; ++c) row[c] /= std::sqrt(squares / (kClasses - 1));
+  }
+  return result;
+}
+
+TEST(CrossEntropy, RescalesTheLogitsWhereAsked) {
+  for (const at::Device& device : kd::testing::devices()) {
+    const at::Tensor logits = (kd::testing::normal({kRows, kClasses}) * 3).to(device);
+    for (const double smoothing : {0.0, 0.1}) {
+      const auto loss = make(smoothing, ", rescale = true");
+      EXPECT_NEAR(value(*loss, logits, hard(kSomeLabels, device)).item<double>(),
+                  reference(rescaled(logits), kSomeLabels, smoothing, false), 1e-6);
+      EXPECT_NEAR(value(*loss, logits, mixed(device)).item<double>(),
+                  reference(rescaled(logits), kLabels, smoothing, true), 1e-6);
+    }
+  }
+}
+
+TEST(CrossEntropy, GradientOfRescaledLogitsFlowsThroughTheDeviation) {
+  const auto loss = make(0, ", rescale = true");
+  for (const kd::Targets& targets : {hard(kLabels), hard(kSomeLabels), mixed()}) {
+    const auto f = [&](const at::Tensor& x) { return value(*loss, x, targets) * 1.7; };
+    EXPECT_LT(kd::testing::gradient_error(f, kd::testing::normal({kRows, kClasses})), 1e-8);
+  }
+}
+
+TEST(CrossEntropy, RescaledLogitsStayFiniteWhereTheyAreEqual) {
+  const at::Tensor logits = at::tensor(std::vector<double>(kRows * kClasses, 2)).view({kRows, kClasses});
+  const at::Tensor leaf = logits.requires_grad_(true);
+  const at::Tensor result = value(*make(0, ", rescale = true"), leaf, hard(kLabels));
+  EXPECT_NEAR(result.item<double>(), std::log(kClasses), 1e-6);
+  EXPECT_TRUE(torch::autograd::grad({result}, {leaf})[0].isfinite().all().item<bool>());
 }
 
 TEST(CrossEntropy, RefusesAllSmoothing) { EXPECT_THROW(make(1.0), kd::Error); }

@@ -1,0 +1,37 @@
+// Squared difference of the logits: Ba and Caruana, "Do Deep Nets Really Need to be Deep?", NeurIPS 2014, arXiv
+// 1312.6184.
+#include <ATen/ops/mse_loss.h>
+
+#include "../shared/logits.h"
+#include "../shared/reduction.h"
+#include "kd/loss.h"
+#include "kd/plugin.h"
+
+namespace {
+
+class LogitRegression final : public kd::Loss {
+ public:
+  struct Params {
+    reductions::Reduction reduction = reductions::Reduction::kMean;
+
+    static void schema(kd::Schema<Params>& s) { reductions::declare(s, &Params::reduction).def("mean"); }
+  };
+
+  explicit LogitRegression(const Params& params) : params_(params) {}
+
+  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+
+  at::Tensor operator()(const kd::LossInput& input) override {
+    const auto [student, teacher] = logit::precise_pair(input);
+    const at::Tensor sum = at::mse_loss(student, teacher, at::Reduction::Sum);
+    return sum / reductions::divisor(params_.reduction, student);
+  }
+
+ private:
+  const Params params_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Loss, "mse_logits", LogitRegression,
+            "squared difference of student's and teacher's logits (Ba and Caruana, 2014)")
