@@ -23,6 +23,9 @@ class KD_API Network {
   virtual const std::string& name() const = 0;
   /// Forward pass in training mode and in the stage's precision; logits come back as float.
   virtual Outputs forward(const at::Tensor& images, const TapRequest& taps = {}) = 0;
+  /// The same without gradient, leaving the running statistics of batch norm as they were: for an answer that others
+  /// learn from.
+  virtual Outputs answer(const at::Tensor& images, const TapRequest& taps = {}) = 0;
 };
 
 /// A frozen network. Its outputs carry no gradient.
@@ -70,14 +73,21 @@ class KD_API Objective {
  public:
   Objective(const std::vector<ComponentSpec>& losses, StageContext& context, Network& network);
 
+  /// The network's outputs for a batch, and its logits for the extra views that the losses ask for.
+  struct Pass {
+    Outputs outputs;
+    std::vector<ViewLogits> views;
+  };
+
   const LossNeeds& needs() const { return needs_; }
-  /// The network's forward pass on the batch and one update; `teacher` is null where there is none.
+  Network& network() const { return network_; }
+  Pass forward(const Batch& batch) const;
+  /// The losses of a pass; `teacher` is null where there is none.
+  std::vector<Term> terms(const Pass& pass, const Batch& batch, const Outputs* teacher, const ScheduleTime& time) const;
+  /// The network's forward pass on the batch and one update.
   void step(const Batch& batch, const Outputs* teacher, Updater& updater) const;
 
  private:
-  /// The network's outputs for the batch, and its logits for the extra views that the losses ask for.
-  Outputs forward(const Batch& batch, std::vector<ViewLogits>& views) const;
-
   Network& network_;
   LossList losses_;
   LossNeeds needs_;

@@ -127,6 +127,21 @@ TrainedNetwork::TrainedNetwork(std::string name, std::unique_ptr<Model> model, c
 TrainedNetwork::~TrainedNetwork() = default;
 
 Outputs TrainedNetwork::forward(const at::Tensor& images, const TapRequest& taps) {
+  Outputs outputs = pass(images, taps);
+  last_logits_ = outputs.logits.detach();
+  return outputs;
+}
+
+Outputs TrainedNetwork::answer(const at::Tensor& images, const TapRequest& taps) {
+  const torch::NoGradGuard no_grad;
+  std::vector<std::pair<at::Tensor, at::Tensor>> statistics;  // a buffer, and what it held
+  for (auto& buffer : model_->module()->buffers()) statistics.emplace_back(buffer, buffer.clone());
+  Outputs outputs = pass(images, taps);
+  for (const auto& [buffer, before] : statistics) buffer.copy_(before);
+  return outputs;
+}
+
+Outputs TrainedNetwork::pass(const at::Tensor& images, const TapRequest& taps) {
   Outputs outputs{{}, Taps(taps)};
   const ForwardPass pass{taps.empty() ? nullptr : &outputs.taps, key_.with(passes_++)};
   {
@@ -134,7 +149,6 @@ Outputs TrainedNetwork::forward(const at::Tensor& images, const TapRequest& taps
     outputs.logits = model_->forward(in_memory_order(images, placement_), pass);
   }
   if (outputs.logits.scalar_type() != at::kFloat) outputs.logits = outputs.logits.to(at::kFloat);
-  last_logits_ = outputs.logits.detach();
   return outputs;
 }
 
@@ -362,6 +376,7 @@ Outputs FrozenNetwork::forward(const at::Tensor& images, const TapRequest& taps)
   outputs.logits = model_->forward(in_memory_order(images.to(placement_.precision), placement_),
                                    {taps.empty() ? nullptr : &outputs.taps, pass_key_});
   if (outputs.logits.scalar_type() != at::kFloat) outputs.logits = outputs.logits.to(at::kFloat);
+  if (plan_.temperature != 1) outputs.logits = outputs.logits / plan_.temperature;
   return outputs;
 }
 

@@ -53,6 +53,7 @@ class KD_API TrainedNetwork final : public Network {
 
   const std::string& name() const override { return name_; }
   Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
+  Outputs answer(const at::Tensor& images, const TapRequest& taps) override;
 
   /// Trains `module` also; before prepare().
   void add_module(const std::shared_ptr<torch::nn::Module>& module);
@@ -81,6 +82,7 @@ class KD_API TrainedNetwork final : public Network {
 
  private:
   std::vector<NamedParameter> adapter_buffers() const;
+  Outputs pass(const at::Tensor& images, const TapRequest& taps);
   void swap_average();
   void clip_gradients();
   void step(const ScheduleTime& time);

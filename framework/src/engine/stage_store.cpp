@@ -36,8 +36,8 @@ std::string teacher_identity(const TeacherPlan& teacher, const RunContext& conte
   } else {
     fingerprint = context.finished.at(teacher.stage).fingerprint;
   }
-  return fmt::format("{} {} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight,
-                     teacher.training_mode);
+  return fmt::format("{} {} {} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight,
+                     teacher.temperature, teacher.training_mode);
 }
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {

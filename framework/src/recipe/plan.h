@@ -61,6 +61,7 @@ struct KD_API TeacherPlan {
   std::string stage, run, file;
   std::string network;  ///< empty: the stage's only one
   std::string checkpoint = "best";
+  double temperature = 1;
   ComponentSpec model;  ///< for a file
   double weight = 1;
   bool training_mode = false;

@@ -96,6 +96,10 @@ void TeacherPlan::schema(Schema<TeacherPlan>& s) {
           "the last one); or last")
       .def("best");
   s.field("weight", &T::weight, "share among several teachers").def(1.0).at_least(0);
+  s.field("temperature", &T::temperature,
+          "divides its logits before anything else, such as what temperature scaling found on held-out images")
+      .def(1.0)
+      .above(0);
   s.field("training_mode", &T::training_mode,
           "answers with dropout and batch statistics as in training, as some published code does unawares")
       .def(false);

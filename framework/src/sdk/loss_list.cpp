@@ -116,36 +116,44 @@ Objective::Objective(const std::vector<ComponentSpec>& losses, StageContext& con
   for (const auto& module : losses_.modules()) context.train_with(network_, module);
 }
 
-Outputs Objective::forward(const Batch& batch, std::vector<ViewLogits>& views) const {
+Objective::Pass Objective::forward(const Batch& batch) const {
+  Pass pass;
   for (const ViewRequest& request : needs_.views) {
     if (request.gradient) continue;
     const c10::AutoGradMode no_gradient(false);
-    views.push_back({request.name, network_.forward(find_view(batch, request.name)).logits});
+    pass.views.push_back({request.name, network_.forward(find_view(batch, request.name)).logits});
   }
   std::vector<at::Tensor> images{batch.images};
   for (const ViewRequest& request : needs_.views) {
     if (request.gradient) images.push_back(find_view(batch, request.name));
   }
-  if (images.size() == 1) return network_.forward(batch.images, needs_.student_taps);
+  if (images.size() == 1) {
+    pass.outputs = network_.forward(batch.images, needs_.student_taps);
+    return pass;
+  }
   const Outputs all = network_.forward(at::cat(images), needs_.student_taps);
   std::int64_t row = batch.size();
   for (const ViewRequest& request : needs_.views) {
     if (!request.gradient) continue;
-    views.push_back({request.name, all.logits.narrow(0, row, batch.size())});
+    pass.views.push_back({request.name, all.logits.narrow(0, row, batch.size())});
     row += batch.size();
   }
-  return first_rows(all, needs_.student_taps, batch.size());
+  pass.outputs = first_rows(all, needs_.student_taps, batch.size());
+  return pass;
+}
+
+std::vector<Term> Objective::terms(const Pass& pass, const Batch& batch, const Outputs* teacher,
+                                   const ScheduleTime& time) const {
+  return losses_({.student = pass.outputs,
+                  .teacher = teacher,
+                  .targets = batch.targets,
+                  .index = batch.index,
+                  .time = time,
+                  .views = pass.views});
 }
 
 void Objective::step(const Batch& batch, const Outputs* teacher, Updater& updater) const {
-  std::vector<ViewLogits> views;
-  const Outputs outputs = forward(batch, views);
-  updater.update(network_, losses_({.student = outputs,
-                                    .teacher = teacher,
-                                    .targets = batch.targets,
-                                    .index = batch.index,
-                                    .time = updater.time(),
-                                    .views = std::move(views)}));
+  updater.update(network_, terms(forward(batch), batch, teacher, updater.time()));
 }
 
 }  // namespace kd

@@ -51,8 +51,15 @@ class Network final : public kd::Network {
     seen_images.push_back(images);
     return classifier.answer(images, taps);
   }
+  kd::Outputs answer(const at::Tensor& images, const kd::TapRequest& taps) override {
+    kd::Outputs outputs = classifier.answer(images, taps);
+    outputs.logits = outputs.logits.detach();
+    ++answers;
+    return outputs;
+  }
 
   const LinearClassifier classifier;
+  int answers = 0;
   std::vector<at::Tensor> seen_images;
 
  private:
