@@ -12,6 +12,7 @@
 #include "kd/loss.h"
 #include "kd/model.h"
 #include "kd/plugin.h"
+#include "kd/random.h"
 #include "kd/schedule.h"
 
 namespace kd {
@@ -66,6 +67,8 @@ class KD_API Updater {
   /// Moves `network` down the gradient of Σ weight · value.
   virtual void update(Network& network, const std::vector<Term>& terms) = 0;
   virtual ScheduleTime time() const = 0;
+  /// For what is random in the step at hand: another key in every step of every stage.
+  virtual RandomKey key() const = 0;
 };
 
 /// The losses of one network, set up in its stage: what most schemes do with each of their networks.

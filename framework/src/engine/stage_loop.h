@@ -26,6 +26,7 @@ class StageLoop final : public Updater {
   // Updater
   void update(Network& network, const std::vector<Term>& terms) override;
   ScheduleTime time() const override;
+  RandomKey key() const override { return parts_.key().with("scheme").with(static_cast<std::uint64_t>(step_)); }
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -96,6 +96,7 @@ class Updater final : public kd::Updater {
     updates.emplace_back(&network, terms);
   }
   kd::ScheduleTime time() const override { return now; }
+  kd::RandomKey key() const override { return kd::RandomKey{}.with(static_cast<std::uint64_t>(now.step)); }
 
   kd::ScheduleTime now{.step = 0, .steps_per_epoch = 10, .epochs = 2};
   std::vector<std::pair<kd::Network*, std::vector<kd::Term>>> updates;

@@ -1,0 +1,31 @@
+// One operation of image_operations.h per sample, the quickest way for the device.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "image_operations_by_image.h"
+#include "image_operations_by_tensor.h"
+#include "kd/batch.h"
+
+namespace image_operations {
+
+/// Pixels that are taken from outside an image become `fill`. `images` are bytes (require_bytes).
+inline at::Tensor apply_operations(const at::Tensor& images, const Choice& choice, Interpolation interpolation,
+                                   std::int64_t fill) {
+  const auto byte = static_cast<std::uint8_t>(fill);
+  return images.is_cpu() ? apply_by_image(images, choice, interpolation, byte)
+                         : apply_by_tensor(images, choice, interpolation, byte);
+}
+
+/// Changes all images of a batch by one choice after another.
+inline void apply_in_turn(kd::Batch& batch, const std::vector<Choice>& choices, Interpolation interpolation,
+                          std::int64_t fill, const std::string& augmentation) {
+  batch.change_images([&](at::Tensor images) {
+    require_bytes(images, augmentation);
+    for (const Choice& choice : choices) images = apply_operations(images, choice, interpolation, fill);
+    return images;
+  });
+}
+
+}  // namespace image_operations

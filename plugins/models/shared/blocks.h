@@ -1,0 +1,122 @@
+// What the convolutional networks share: convolutions with batch norm, stages, taps, and the kd::Model around them.
+#pragma once
+
+#include <torch/nn.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kd/model.h"
+
+namespace blocks {
+
+/// What a convolution does besides mixing channels; the padding keeps the size of the image but for the stride.
+struct Window {
+  std::int64_t size = 1, stride = 1, groups = 1;
+};
+
+inline torch::nn::Conv2d make_convolution(std::int64_t in, std::int64_t out, const Window& window) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, window.size)
+                               .stride(window.stride)
+                               .padding(window.size / 2)
+                               .groups(window.groups)
+                               .bias(false));
+}
+
+/// A convolution without bias and its batch norm, registered in `parent` as conv<number> and bn<number>.
+class NormalizedConvolution final {
+ public:
+  NormalizedConvolution(torch::nn::Module& parent, std::size_t number, std::int64_t in, std::int64_t out,
+                        const Window& window)
+      : convolution_(parent.register_module("conv" + std::to_string(number), make_convolution(in, out, window))),
+        normalization_(parent.register_module("bn" + std::to_string(number), torch::nn::BatchNorm2d(out))) {}
+
+  at::Tensor forward(const at::Tensor& x) { return normalization_->forward(convolution_->forward(x)); }
+
+ private:
+  torch::nn::Conv2d convolution_;
+  torch::nn::BatchNorm2d normalization_;
+};
+
+/// Starts every convolution normal with deviation sqrt(2 / (height · width · outputs)) and bias 0: He et al., "Delving
+/// Deep into Rectifiers", ICCV 2015, arXiv 1502.01852, over the outputs.
+inline void start_convolutions_normal(torch::nn::Module& network) {
+  for (const auto& part : network.modules(/*include_self=*/false)) {
+    const auto* convolution = part->as<torch::nn::Conv2d>();
+    if (convolution == nullptr) continue;
+    torch::nn::init::kaiming_normal_(convolution->weight, 0, torch::kFanOut, torch::kReLU);
+    if (convolution->bias.defined()) torch::nn::init::zeros_(convolution->bias);
+  }
+}
+
+/// relu(x), in the memory of `x` unless that is wanted as the feature `name`.
+inline at::Tensor activate(at::Tensor x, kd::Taps& taps, const std::string& name = {}) {
+  if (!taps.wants(name)) return x.relu_();
+  taps.offer(name, x);
+  return at::relu(x);
+}
+
+/// Blocks in a row, registered as 0, 1, … as in Python's Sequential. A block's forward(x, taps, name) offers what it
+/// has before its last activation as `name`.
+template <class Block>
+class Stage final : public torch::nn::Module {
+ public:
+  template <class... Arguments>
+  void append(const Arguments&... arguments) {
+    blocks_.push_back(register_module(std::to_string(blocks_.size()), std::make_shared<Block>(arguments...)));
+  }
+
+  /// Offers its output as `name`; a stage without a name offers nothing.
+  at::Tensor forward(at::Tensor x, kd::Taps& taps, const std::string& name = {}) {
+    for (const auto& block : blocks_) {
+      const bool last = block == blocks_.back() && !name.empty();
+      x = block->forward(x, taps, last ? name + "_pre" : std::string());
+    }
+    taps.offer(name, x);
+    return x;
+  }
+
+ private:
+  std::vector<std::shared_ptr<Block>> blocks_;
+};
+
+/// The mean over the image and the classifier's answer to it, as "pooled" and "logits".
+inline at::Tensor classify(const at::Tensor& x, torch::nn::Linear& classifier, kd::Taps& taps) {
+  const at::Tensor pooled = x.mean({2, 3});
+  taps.offer("pooled", pooled);
+  const at::Tensor logits = classifier->forward(pooled);
+  taps.offer("logits", logits);
+  return logits;
+}
+
+/// The model of a module with forward(images, taps, key) that offers a stem, `stages` stages, "pooled" and "logits".
+template <class Module>
+class Network : public kd::Model {
+ public:
+  Network(std::shared_ptr<Module> module, int stages) : module_(std::move(module)), stages_(stages) {}
+
+  at::Tensor forward(const at::Tensor& images, const kd::ForwardPass& pass) override {
+    kd::Taps none;
+    return module_->forward(images, pass.taps != nullptr ? *pass.taps : none, pass.key);
+  }
+
+  std::vector<std::string> tap_names() const override {
+    std::vector<std::string> names{"stem"};
+    for (int stage = 1; stage <= stages_; ++stage) {
+      const std::string name = "stage" + std::to_string(stage);
+      names.insert(names.end(), {name + "_pre", name});
+    }
+    names.insert(names.end(), {"pooled", "logits"});
+    return names;
+  }
+
+  std::shared_ptr<torch::nn::Module> module() override { return module_; }
+  bool convolutional() const override { return true; }
+
+ private:
+  std::shared_ptr<Module> module_;
+  int stages_;
+};
+
+}  // namespace blocks
