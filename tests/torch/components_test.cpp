@@ -184,6 +184,6 @@ std::vector<Case> cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, ComponentsTest, ::testing::ValuesIn(cases()),
-                         [](const auto& info) { return info.param.device + "_" + info.param.precision; });
+                         [](const auto& instance) { return instance.param.device + "_" + instance.param.precision; });
 
 }  // namespace
