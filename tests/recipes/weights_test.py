@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 
 import torch
-from program import KDRUN, kdrun, main, train
+from program import KDRUN, SOURCE, kdrun, main, train
 from safetensors.torch import load_file, save_file
 
 MODEL = '{ type = "lenet5" }'
@@ -209,6 +209,22 @@ def a_published_teacher_is_one_line_of_a_recipe():
     kdrun("student.toml", "--device", "cpu")
 
 
+def state_under_the_benchmarks_names():
+    """Random weights of resnet32x4, by the names and shapes that its state dict has in the CRD benchmark."""
+    lines = (SOURCE / "plugins/models/resnet/testdata/resnet32x4.txt").read_text().splitlines()
+    state = {}
+    for name, shape, _ in (line.split("\t") for line in lines):
+        sizes = [int(size) for size in shape.split("x")] if shape[0].isdigit() else []
+        state[name] = torch.randn(sizes) * 0.02 if len(sizes) > 1 else torch.rand(sizes) if sizes else torch.tensor(0)
+    return state
+
+
+def the_benchmarks_teacher_serves_its_recipe():
+    torch.save({"model": state_under_the_benchmarks_names(), "epoch": 240}, "resnet32x4_vanilla.pth")
+    teacher = 'stage.student.teachers=[{ file = "resnet32x4_vanilla.pth", model = { type = "resnet", depth = 32, width = 4 } }]'
+    kdrun(SOURCE / "recipes/vanilla_kd.toml", "--profile", "smoke", teacher, "--max-steps", "1", "--device", "cpu")
+
+
 main([what_public_repositories_write_is_read, views_of_one_storage_are_read, without_a_model_the_names_are_listed, mismatched_names_are_all_listed,
       nothing_of_a_file_is_executed, damaged_files_are_refused, damaged_bytes_never_end_the_process, tensors_stay_inside_their_storage,
-      nothing_is_overwritten, python_reads_what_is_exported, a_published_teacher_is_one_line_of_a_recipe])
+      nothing_is_overwritten, python_reads_what_is_exported, the_benchmarks_teacher_serves_its_recipe, a_published_teacher_is_one_line_of_a_recipe])
