@@ -31,7 +31,7 @@ def describe_shows_what_a_plugin_declares():
     scheme = json.loads(kdrun("describe", "scheme", "vanilla_kd", "--json").stdout)
     assert scheme["parameters"][0]["beside"][0]["name"] == "weight"
     assert kdrun("describe", "loss", "kd", "--toml").stdout.startswith('{ type = "kd", temperature = 4.0')
-    assert "did you mean 'kd'?" in kdrun("describe", "loss", "kdd", code=2).stderr
+    assert "did you mean 'cross_entropy'?" in kdrun("describe", "loss", "cross_entropi", code=2).stderr
     assert "there is no kind 'los'" in kdrun("describe", "los", "kd", code=2).stderr
 
 
