@@ -3,109 +3,73 @@
 #include <torch/nn.h>
 
 #include <algorithm>
-#include <array>
 
-#include "kd/model.h"
+#include "../shared/blocks.h"
 #include "kd/plugin.h"
 
 namespace {
 
 constexpr std::int64_t kSmallestDepth = 8;
 constexpr std::int64_t kLargestDepth = 110;
-constexpr std::int64_t kStages = 3;
-
-torch::nn::Conv2d make_convolution(std::int64_t in, std::int64_t out, std::int64_t size, std::int64_t stride) {
-  const auto options = torch::nn::Conv2dOptions(in, out, size).stride(stride).padding(size / 2).bias(false);
-  torch::nn::Conv2d convolution(options);
-  torch::nn::init::kaiming_normal_(convolution->weight, 0, torch::kFanOut, torch::kReLU);
-  return convolution;
-}
+constexpr int kStages = 3;
 
 class BasicBlock final : public torch::nn::Module {
  public:
   BasicBlock(std::int64_t in, std::int64_t out, std::int64_t stride)
-      : conv1_(register_module("conv1", make_convolution(in, out, 3, stride))),
-        bn1_(register_module("bn1", torch::nn::BatchNorm2d(out))),
-        conv2_(register_module("conv2", make_convolution(out, out, 3, 1))),
-        bn2_(register_module("bn2", torch::nn::BatchNorm2d(out))) {
+      : first_(*this, 1, in, out, {.size = 3, .stride = stride}), second_(*this, 2, out, out, {.size = 3}) {
     if (stride == 1 && in == out) return;
     projection_ = register_module(
-        "downsample", torch::nn::Sequential(make_convolution(in, out, 1, stride), torch::nn::BatchNorm2d(out)));
+        "downsample",
+        torch::nn::Sequential(blocks::make_convolution(in, out, {.stride = stride}), torch::nn::BatchNorm2d(out)));
   }
 
-  /// The block's output before its last activation.
-  at::Tensor add_branches(const at::Tensor& x) {
-    at::Tensor y = bn1_->forward(conv1_->forward(x)).relu_();
-    y = bn2_->forward(conv2_->forward(y));
-    return y.add_(projection_ ? projection_->forward(x) : x);
+  at::Tensor forward(const at::Tensor& x, kd::Taps& taps, const std::string& name) {
+    const at::Tensor y = second_.forward(first_.forward(x).relu_());
+    return blocks::activate(y.add_(projection_ ? projection_->forward(x) : x), taps, name);
   }
 
  private:
-  torch::nn::Conv2d conv1_;
-  torch::nn::BatchNorm2d bn1_;
-  torch::nn::Conv2d conv2_;
-  torch::nn::BatchNorm2d bn2_;
+  blocks::NormalizedConvolution first_, second_;
   torch::nn::Sequential projection_{nullptr};
 };
 
-class Stage final : public torch::nn::Module {
- public:
-  Stage(std::int64_t in, std::int64_t out, std::int64_t stride, std::int64_t blocks) {
-    for (std::int64_t i = 0; i < blocks; ++i) {
-      const auto block = std::make_shared<BasicBlock>(i == 0 ? in : out, out, i == 0 ? stride : 1);
-      blocks_.push_back(register_module(std::to_string(i), block));
-    }
-  }
-
-  /// The stage's output before its last activation.
-  at::Tensor add_branches(at::Tensor x) {
-    for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) x = blocks_[i]->add_branches(x).relu_();
-    return blocks_.back()->add_branches(x);
-  }
-
- private:
-  std::vector<std::shared_ptr<BasicBlock>> blocks_;
-};
+using Stage = blocks::Stage<BasicBlock>;
 
 class ResNetModule final : public torch::nn::Module {
  public:
-  ResNetModule(std::int64_t blocks, std::int64_t width, const kd::Model::Context& context) {
-    const std::int64_t stem = std::max<std::int64_t>(16, 8 * width);
-    conv1_ = register_module("conv1", make_convolution(context.channels, stem, 3, 1));
-    bn1_ = register_module("bn1", torch::nn::BatchNorm2d(stem));
-    const std::array<std::int64_t, kStages + 1> widths{stem, 16 * width, 32 * width, 64 * width};
-    for (std::size_t i = 0; i < kStages; ++i) {
-      const auto stage = std::make_shared<Stage>(widths[i], widths[i + 1], i == 0 ? 1 : 2, blocks);
+  ResNetModule(std::int64_t blocks, std::int64_t width, const kd::Model::Context& context)
+      : stem_(*this, 1, context.channels, stem_width(width), {.size = 3}) {
+    std::int64_t in = stem_width(width);
+    for (int i = 0; i < kStages; ++i) {
+      const std::int64_t out = (16 << i) * width;
+      const auto stage = std::make_shared<Stage>();
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        const std::int64_t stride = i > 0 && block == 0 ? 2 : 1;
+        stage->append(in, out, stride);
+        in = out;
+      }
       stages_.push_back(register_module("layer" + std::to_string(i + 1), stage));
     }
-    fc_ = register_module("fc", torch::nn::Linear(widths.back(), context.classes));
+    fc_ = register_module("fc", torch::nn::Linear(in, context.classes));
+    blocks::start_convolutions_normal(*this);
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps) {
-    at::Tensor x = bn1_->forward(conv1_->forward(images)).relu_();
+  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
+    at::Tensor x = stem_.forward(images).relu_();
     taps.offer("stem", x);
-    for (std::size_t i = 0; i < stages_.size(); ++i) {
-      const std::string name = "stage" + std::to_string(i + 1);
-      const at::Tensor sum = stages_[i]->add_branches(x);
-      x = at::relu(sum);
-      taps.offer(name + "_pre", sum);
-      taps.offer(name, x);
-    }
-    x = x.mean({2, 3});
-    taps.offer("pooled", x);
-    x = fc_->forward(x);
-    taps.offer("logits", x);
-    return x;
+    for (std::size_t i = 0; i < stages_.size(); ++i) x = stages_[i]->forward(x, taps, "stage" + std::to_string(i + 1));
+    return blocks::classify(x, fc_, taps);
   }
 
  private:
-  torch::nn::Conv2d conv1_{nullptr};
-  torch::nn::BatchNorm2d bn1_{nullptr};
+  static std::int64_t stem_width(std::int64_t width) { return std::max<std::int64_t>(16, 8 * width); }
+
+  blocks::NormalizedConvolution stem_;
   std::vector<std::shared_ptr<Stage>> stages_;
   torch::nn::Linear fc_{nullptr};
 };
 
-class ResNet final : public kd::Model {
+class ResNet final : public blocks::Network<ResNetModule> {
  public:
   struct Params {
     std::int64_t depth = 20;
@@ -126,19 +90,7 @@ class ResNet final : public kd::Model {
   };
 
   ResNet(const Params& params, const Context& context)
-      : module_(std::make_shared<ResNetModule>(count_blocks(params.depth), params.width, context)) {}
-
-  at::Tensor forward(const at::Tensor& images, const kd::ForwardPass& pass) override {
-    kd::Taps none;
-    return module_->forward(images, pass.taps != nullptr ? *pass.taps : none);
-  }
-
-  std::vector<std::string> tap_names() const override {
-    return {"stem", "stage1_pre", "stage1", "stage2_pre", "stage2", "stage3_pre", "stage3", "pooled", "logits"};
-  }
-
-  std::shared_ptr<torch::nn::Module> module() override { return module_; }
-  bool convolutional() const override { return true; }
+      : Network(std::make_shared<ResNetModule>(count_blocks(params.depth), params.width, context), kStages) {}
 
  private:
   static std::int64_t count_blocks(std::int64_t depth) {
@@ -150,8 +102,6 @@ class ResNet final : public kd::Model {
     }
     throw kd::RecipeError("depth = " + std::to_string(depth) + " is not 6n + 2; valid depths: " + valid);
   }
-
-  std::shared_ptr<ResNetModule> module_;
 };
 
 }  // namespace

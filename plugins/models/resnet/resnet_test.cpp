@@ -6,13 +6,14 @@
 #include <fstream>
 #include <sstream>
 
+#include "../shared/network_checks.h"
 #include "kd/model.h"
 #include "kd/plugin.h"
 #include "kd/testing.h"
 
 namespace {
 
-constexpr kd::Model::Context kCifar100{.channels = 3, .height = 32, .width = 32, .classes = 100};
+using checks::kCifar100;
 
 struct Published {
   const char* name;
@@ -29,34 +30,11 @@ constexpr Published kPublished[] = {
 std::unique_ptr<kd::Model> make_resnet(int depth, int width = 1, const kd::Model::Context& context = kCifar100,
                                        std::uint64_t seed = 1) {
   kd::load_plugins();
+  at::set_num_threads(1);
   at::manual_seed(seed);
   std::ostringstream toml;
   toml << "{ type = 'resnet', depth = " << depth << ", width = " << width << " }";
   return kd::make<kd::Model>(toml.str(), context);
-}
-
-std::string describe_shape(const at::Tensor& tensor) {
-  std::string text;
-  for (const std::int64_t size : tensor.sizes()) {
-    if (!text.empty()) text += 'x';
-    text += std::to_string(size);
-  }
-  return text.empty() ? "scalar" : text;
-}
-
-/// Name, shape and role of every parameter and buffer, in the order of Python's state_dict().
-std::string list_state(torch::nn::Module& module) {
-  std::ostringstream text;
-  for (const auto& part : module.named_modules("", /*include_self=*/true)) {
-    const std::string prefix = part.key().empty() ? "" : part.key() + ".";
-    for (const auto& parameter : part.value()->named_parameters(/*recurse=*/false)) {
-      text << prefix << parameter.key() << '\t' << describe_shape(parameter.value()) << "\tparam\n";
-    }
-    for (const auto& buffer : part.value()->named_buffers(/*recurse=*/false)) {
-      text << prefix << buffer.key() << '\t' << describe_shape(buffer.value()) << "\tbuffer\n";
-    }
-  }
-  return text.str();
 }
 
 std::string read_text(const std::string& file) {
@@ -70,7 +48,7 @@ TEST(ResNet, HasTheNamesAndShapesOfThePublishedCheckpoints) {
   for (const Published& published : kPublished) {
     const std::string expected = read_text(std::string(KD_RESNET_TESTDATA "/") + published.name + ".txt");
     ASSERT_FALSE(expected.empty()) << published.name;
-    EXPECT_EQ(list_state(*make_resnet(published.depth, published.width)->module()), expected) << published.name;
+    EXPECT_EQ(checks::list_state(*make_resnet(published.depth, published.width)->module()), expected) << published.name;
   }
 }
 
