@@ -54,6 +54,9 @@ struct KD_API LossNeeds {
   bool one_label = false;  ///< cannot take mixed targets
 };
 
+/// What both need. A view that one of them teaches through is taught through for both.
+KD_API LossNeeds merged(LossNeeds all, const LossNeeds& more);
+
 class KD_API Loss {
  public:
   static constexpr const char* kKind = "loss";

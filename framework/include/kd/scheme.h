@@ -71,22 +71,21 @@ class KD_API Updater {
   virtual RandomKey key() const = 0;
 };
 
+/// A network's outputs for a batch, and its logits for extra views.
+struct KD_API Pass {
+  Outputs outputs;
+  std::vector<ViewLogits> views;
+};
+
+/// Forward pass of a network on the images of a batch and on the views that `needs` names; see ViewRequest.
+KD_API Pass forward(Network& network, const LossNeeds& needs, const Batch& batch);
+
 /// The losses of one network, set up in its stage: what most schemes do with each of their networks.
 class KD_API Objective {
  public:
   Objective(const std::vector<ComponentSpec>& losses, StageContext& context, Network& network);
 
-  /// The network's outputs for a batch, and its logits for the extra views that the losses ask for.
-  struct Pass {
-    Outputs outputs;
-    std::vector<ViewLogits> views;
-  };
-
   const LossNeeds& needs() const { return needs_; }
-  Network& network() const { return network_; }
-  Pass forward(const Batch& batch) const;
-  /// The losses of a pass; `teacher` is null where there is none.
-  std::vector<Term> terms(const Pass& pass, const Batch& batch, const Outputs* teacher, const ScheduleTime& time) const;
   /// The network's forward pass on the batch and one update.
   void step(const Batch& batch, const Outputs* teacher, Updater& updater) const;
 

@@ -4,8 +4,9 @@
 #include "cli/command.h"
 #include "data/contact_sheet.h"
 #include "engine/stage_parts.h"
+#include "files/atomic_file.h"
 #include "kd/diagnostics.h"
-#include "record/png.h"
+#include "kd/picture.h"
 
 namespace kd::cli {
 namespace {
@@ -36,7 +37,7 @@ void show_augmentations(const Arguments& given) {
                                                static_cast<std::uint64_t>(plan.seed), at::kCPU);
   const AugmentationChain augmentations(stage.train.augment, data.info);
   const ContactSheet sheet = make_contact_sheet(data, augmentations, stage_key(plan, stage), given.rows, given.columns);
-  write_png(given.output, sheet.picture);
+  write_file(given.output, encode_png(sheet.picture));
   for (const MixedTile& tile : sheet.mixed) {
     fmt::print("row {} column {}: {:.3f} '{}' + {:.3f} '{}'\n", tile.row, tile.column, tile.weight, tile.label,
                1 - tile.weight, tile.partner);

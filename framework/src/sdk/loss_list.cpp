@@ -28,22 +28,6 @@ struct Extras {
   }
 };
 
-void append(TapRequest& to, const TapRequest& from) {
-  for (const std::string& name : from) {
-    if (std::find(to.begin(), to.end(), name) == to.end()) to.push_back(name);
-  }
-}
-
-/// A view that one loss of a list teaches through does so for all.
-void append(std::vector<ViewRequest>& to, const ViewRequest& request) {
-  for (ViewRequest& known : to) {
-    if (known.name != request.name) continue;
-    known.gradient |= request.gradient;
-    return;
-  }
-  to.push_back(request);
-}
-
 const at::Tensor& find_view(const Batch& batch, const std::string& name) {
   for (const View& view : batch.extra_views) {
     if (view.name == name) return view.images;
@@ -59,6 +43,28 @@ Outputs first_rows(const Outputs& outputs, const TapRequest& taps, std::int64_t 
 }
 
 }  // namespace
+
+LossNeeds merged(LossNeeds all, const LossNeeds& more) {
+  const auto add_taps = [](TapRequest& to, const TapRequest& from) {
+    for (const std::string& name : from) {
+      if (std::find(to.begin(), to.end(), name) == to.end()) to.push_back(name);
+    }
+  };
+  all.teacher |= more.teacher;
+  all.one_label |= more.one_label;
+  add_taps(all.student_taps, more.student_taps);
+  add_taps(all.teacher_taps, more.teacher_taps);
+  for (const ViewRequest& request : more.views) {
+    const auto known = std::find_if(all.views.begin(), all.views.end(),
+                                    [&](const ViewRequest& one) { return one.name == request.name; });
+    if (known == all.views.end()) {
+      all.views.push_back(request);
+    } else {
+      known->gradient |= request.gradient;
+    }
+  }
+  return all;
+}
 
 const at::Tensor& LossInput::view(const std::string& name) const {
   for (const ViewLogits& known : views) {
@@ -91,14 +97,7 @@ std::vector<Term> LossList::operator()(const LossInput& input) const {
 
 LossNeeds LossList::needs() const {
   LossNeeds all;
-  for (const Item& item : items_) {
-    const LossNeeds needs = item.loss->needs();
-    all.teacher |= needs.teacher;
-    append(all.student_taps, needs.student_taps);
-    append(all.teacher_taps, needs.teacher_taps);
-    all.one_label |= needs.one_label;
-    for (const ViewRequest& request : needs.views) append(all.views, request);
-  }
+  for (const Item& item : items_) all = merged(std::move(all), item.loss->needs());
   return all;
 }
 
@@ -116,44 +115,40 @@ Objective::Objective(const std::vector<ComponentSpec>& losses, StageContext& con
   for (const auto& module : losses_.modules()) context.train_with(network_, module);
 }
 
-Objective::Pass Objective::forward(const Batch& batch) const {
+Pass forward(Network& network, const LossNeeds& needs, const Batch& batch) {
   Pass pass;
-  for (const ViewRequest& request : needs_.views) {
+  for (const ViewRequest& request : needs.views) {
     if (request.gradient) continue;
     const c10::AutoGradMode no_gradient(false);
-    pass.views.push_back({request.name, network_.forward(find_view(batch, request.name)).logits});
+    pass.views.push_back({request.name, network.forward(find_view(batch, request.name)).logits});
   }
   std::vector<at::Tensor> images{batch.images};
-  for (const ViewRequest& request : needs_.views) {
+  for (const ViewRequest& request : needs.views) {
     if (request.gradient) images.push_back(find_view(batch, request.name));
   }
   if (images.size() == 1) {
-    pass.outputs = network_.forward(batch.images, needs_.student_taps);
+    pass.outputs = network.forward(batch.images, needs.student_taps);
     return pass;
   }
-  const Outputs all = network_.forward(at::cat(images), needs_.student_taps);
+  const Outputs all = network.forward(at::cat(images), needs.student_taps);
   std::int64_t row = batch.size();
-  for (const ViewRequest& request : needs_.views) {
+  for (const ViewRequest& request : needs.views) {
     if (!request.gradient) continue;
     pass.views.push_back({request.name, all.logits.narrow(0, row, batch.size())});
     row += batch.size();
   }
-  pass.outputs = first_rows(all, needs_.student_taps, batch.size());
+  pass.outputs = first_rows(all, needs.student_taps, batch.size());
   return pass;
 }
 
-std::vector<Term> Objective::terms(const Pass& pass, const Batch& batch, const Outputs* teacher,
-                                   const ScheduleTime& time) const {
-  return losses_({.student = pass.outputs,
-                  .teacher = teacher,
-                  .targets = batch.targets,
-                  .index = batch.index,
-                  .time = time,
-                  .views = pass.views});
-}
-
 void Objective::step(const Batch& batch, const Outputs* teacher, Updater& updater) const {
-  updater.update(network_, terms(forward(batch), batch, teacher, updater.time()));
+  const Pass pass = forward(network_, needs_, batch);
+  updater.update(network_, losses_({.student = pass.outputs,
+                                    .teacher = teacher,
+                                    .targets = batch.targets,
+                                    .index = batch.index,
+                                    .time = updater.time(),
+                                    .views = pass.views}));
 }
 
 }  // namespace kd

@@ -13,13 +13,16 @@ enum class Scale { kTemperatureSquared, kNone };
 class SoftTargetLoss final : public kd::Loss {
  public:
   struct Params {
-    double temperature = 4;
+    kd::Scheduled temperature;
     Form form = Form::kKl;
     Scale scale = Scale::kTemperatureSquared;
     reductions::Reduction reduction = reductions::Reduction::kBatchMean;
 
     static void schema(kd::Schema<Params>& s) {
-      s.field("temperature", &Params::temperature, "T; divides the logits of student and teacher").def(4.0).above(0);
+      s.field("temperature", &Params::temperature,
+              "T; divides the logits of student and teacher: a number, or a schedule whose values are above 0")
+          .def(4.0)
+          .above(0);
       s.choice("form", &Params::form, {{"kl", Form::kKl}, {"cross_entropy", Form::kCrossEntropy}},
                "KL(q‖p), or H(q, p), which has the same gradient and is larger by the teacher's entropy H(q)")
           .def("kl");
@@ -30,13 +33,13 @@ class SoftTargetLoss final : public kd::Loss {
     }
   };
 
-  explicit SoftTargetLoss(const Params& params) : params_(params) {}
+  explicit SoftTargetLoss(const Params& params) : params_(params), temperature_(params.temperature) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = logit::precise_pair(input);
-    const double t = params_.temperature;
+    const double t = temperature_.at(input.time);
     const double scale = params_.scale == Scale::kTemperatureSquared ? t * t : 1.0;
     const double factor = scale / reductions::divisor(params_.reduction, student);
     return params_.form == Form::kKl ? soft_targets::divergence(student, teacher, t, factor)
@@ -45,6 +48,7 @@ class SoftTargetLoss final : public kd::Loss {
 
  private:
   const Params params_;
+  const kd::ScheduledValue temperature_;
 };
 
 }  // namespace

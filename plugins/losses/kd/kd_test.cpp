@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -20,10 +21,11 @@ std::unique_ptr<kd::Loss> make(double temperature, const std::string& more = "")
                             {.classes = kClasses, .samples = kRows});
 }
 
-at::Tensor value(kd::Loss& loss, const at::Tensor& student_logits, const at::Tensor& teacher_logits) {
+at::Tensor value(kd::Loss& loss, const at::Tensor& student_logits, const at::Tensor& teacher_logits,
+                 const kd::ScheduleTime& time = {}) {
   const kd::Outputs student{.logits = student_logits, .taps = {}};
   const kd::Outputs teacher{.logits = teacher_logits, .taps = {}};
-  return loss({.student = student, .teacher = &teacher, .targets = {}, .index = {}, .time = {}});
+  return loss({.student = student, .teacher = &teacher, .targets = {}, .index = {}, .time = time});
 }
 
 at::Tensor student() { return kd::testing::normal({kRows, kClasses}, 1) * 3; }
@@ -144,6 +146,17 @@ TEST(Kd, StaysFiniteOnSaturatedLogits) {
   const at::Tensor s = student() * 1e4, v = teacher() * 1e4;
   EXPECT_TRUE(std::isfinite(value(*make(1), s, v).item<double>()));
   EXPECT_TRUE(gradient_of(*make(1), s, v).isfinite().all().item<bool>());
+}
+
+TEST(Kd, FollowsTheScheduleOfItsTemperature) {
+  kd::load_plugins();
+  const auto loss = kd::make<kd::Loss>("{ type = 'kd', temperature = { type = 'linear', from = 5, to = 1 } }");
+  for (const std::int64_t step : {0, 5, 10, 20}) {
+    const double t = 5 - 0.4 * static_cast<double>(std::min<std::int64_t>(step, 10));
+    const double kl = mean_divergence(softmax(teacher(), t), softmax(student(), t), true);
+    const kd::ScheduleTime time{.step = step, .steps_per_epoch = 5, .epochs = 2};
+    EXPECT_NEAR(value(*loss, student(), teacher(), time).item<double>(), t * t * kl, 1e-4) << step;
+  }
 }
 
 TEST(Kd, NeedsATeacher) { EXPECT_TRUE(make(4)->needs().teacher); }

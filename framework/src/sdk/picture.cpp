@@ -1,17 +1,16 @@
-// png.h, through libpng's simplified interface.
-#include "record/png.h"
+// kd/picture.h, through libpng's simplified interface.
+#include "kd/picture.h"
 
 #include <fmt/format.h>
 #include <png.h>
 
-#include <string>
-
-#include "files/atomic_file.h"
 #include "kd/diagnostics.h"
 
 namespace kd {
 
-void write_png(const std::filesystem::path& file, const at::Tensor& picture) {
+std::string encode_png(const at::Tensor& picture) {
+  if (picture.dim() != 3 || picture.scalar_type() != at::kByte || (picture.size(0) != 1 && picture.size(0) != 3))
+    throw Error("a picture is uint8, one channel or three by height by width");
   const at::Tensor rows = picture.permute({1, 2, 0}).to(at::kCPU).contiguous();
   png_image image{};
   image.version = PNG_IMAGE_VERSION;
@@ -21,8 +20,9 @@ void write_png(const std::filesystem::path& file, const at::Tensor& picture) {
   std::string bytes(PNG_IMAGE_PNG_SIZE_MAX(image), '\0');
   png_alloc_size_t size = bytes.size();
   if (png_image_write_to_memory(&image, bytes.data(), &size, 0, rows.const_data_ptr(), 0, nullptr) == 0)
-    throw Error(fmt::format("cannot write {}: {}", file.string(), image.message));
-  write_file(file, {bytes.data(), size});
+    throw Error(fmt::format("cannot make a PNG of a picture of {}x{}: {}", image.width, image.height, image.message));
+  bytes.resize(size);
+  return bytes;
 }
 
 }  // namespace kd

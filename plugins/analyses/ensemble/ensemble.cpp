@@ -1,0 +1,185 @@
+// Trained networks that answer together, with weights: accuracy and calibration of the ensemble beside its members'.
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "../shared/bins.h"
+#include "../shared/tables.h"
+#include "kd/analysis.h"
+#include "kd/calibration.h"
+#include "kd/plugin.h"
+
+namespace {
+
+using tables::format_number;
+
+/// The geometric mean of probabilities, normalised, is the softmax of the mean of logits.
+enum class Combination { kProbabilities, kLogits };
+
+struct Member {
+  const kd::AnalysedNetwork& network;
+  double weight;  ///< all sum to 1
+
+  std::string name() const { return network.stage + "/" + network.network; }
+};
+
+bool is_plain(const std::string& name) {
+  const std::string allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  return !name.empty() && name.find_first_not_of(allowed) == std::string::npos;
+}
+
+/// The network of that name in the stage; its only one where the name is empty.
+const kd::AnalysedNetwork& find_network(const std::vector<kd::AnalysedNetwork>& networks, const std::string& stage,
+                                        const std::string& name) {
+  std::vector<std::string> stages, names;
+  const kd::AnalysedNetwork* found = nullptr;
+  for (const kd::AnalysedNetwork& network : networks) {
+    stages.push_back(network.stage);
+    if (network.stage != stage) continue;
+    names.push_back(network.network);
+    if (name.empty() || network.network == name) found = &network;
+  }
+  stages.erase(std::unique(stages.begin(), stages.end()), stages.end());
+  if (names.empty())
+    throw kd::Error("analysis 'ensemble': there is no stage '" + stage +
+                    "'\n    hint: " + kd::name_hint(stage, stages, "stages"));
+  if (found == nullptr)
+    throw kd::Error("analysis 'ensemble': stage '" + stage + "' has no network '" + name +
+                    "'\n    hint: " + kd::name_hint(name, names, "networks"));
+  if (name.empty() && names.size() > 1)
+    throw kd::Error(
+        "analysis 'ensemble': stage '" + stage +
+        "' has several networks: say which in 'networks'\n    hint: " + kd::name_hint("", names, "networks"));
+  return *found;
+}
+
+void require_one_test_split(const std::vector<Member>& members) {
+  const Member& first = members.front();
+  for (const Member& member : members) {
+    if (at::equal(member.network.test_labels, first.network.test_labels) &&
+        member.network.class_names == first.network.class_names)
+      continue;
+    throw kd::Error("analysis 'ensemble': " + first.name() + " and " + member.name() +
+                    " were tested on different data; the members of an ensemble need one test split");
+  }
+}
+
+/// Weighted mean of what `of` gives for each member, in double precision.
+template <class Function>
+at::Tensor average(const std::vector<Member>& members, const Function& of) {
+  at::Tensor sum = at::zeros_like(members.front().network.test_logits, at::kDouble);
+  for (const Member& member : members) sum += of(member.network.test_logits.to(at::kDouble)) * member.weight;
+  return sum;
+}
+
+class Ensemble final : public kd::Analysis {
+ public:
+  struct Params : kd::BinSettings {
+    std::vector<std::string> stages, networks;
+    std::vector<double> weights;
+    Combination combine = Combination::kProbabilities;
+    std::string name;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.field("stages", &Params::stages, "the stage of each member");
+      s.field("networks", &Params::networks,
+              "which network of its stage each member is; an empty name, or an empty list: its only one")
+          .def(std::vector<std::string>{});
+      s.field("weights", &Params::weights,
+              "the weight of each member, of which only the ratios count; empty: all equal")
+          .def(std::vector<double>{})
+          .at_least(0);
+      s.choice("combine", &Params::combine,
+               {{"probabilities", Combination::kProbabilities},
+                {"logits", Combination::kLogits},
+                {"geometric", Combination::kLogits}},
+               "probabilities: weighted mean of the softmaxes; logits: softmax of the weighted mean of the logits; "
+               "geometric: weighted geometric mean of the softmaxes, normalised, which is the same as logits")
+          .def("probabilities");
+      s.field("name", &Params::name, "part of the name of the file, ensemble_NAME.csv").def("ensemble");
+      bins::declare(s);
+    }
+  };
+
+  explicit Ensemble(const Params& params) : params_(params) {
+    if (params_.stages.empty()) throw kd::RecipeError("analysis 'ensemble': 'stages' names no member");
+    require_one_for_each("networks", params_.networks.size());
+    require_one_for_each("weights", params_.weights.size());
+    if (!params_.weights.empty() && std::accumulate(params_.weights.begin(), params_.weights.end(), 0.0) <= 0)
+      throw kd::RecipeError("analysis 'ensemble': all 'weights' are 0");
+    if (!is_plain(params_.name))
+      throw kd::RecipeError("analysis 'ensemble': 'name' is to have letters, digits, '_' and '-', and is '" +
+                            params_.name + "'");
+  }
+
+  void run(kd::AnalysisContext& context) override {
+    const std::vector<Member> members = find_members(context.networks());
+    require_one_test_split(members);
+    std::vector<tables::Line> file = {{"network", "weight", "accuracy", "ece", "oe", "nll", "brier"}};
+    std::vector<tables::Line> shown = file;
+    const auto add = [&](const std::string& name, double weight, const kd::Calibration& calibration) {
+      file.push_back(make_line(name, weight, calibration, 6));
+      shown.push_back(make_line(name, weight, calibration, 4));
+    };
+    for (const Member& member : members) {
+      add(member.name(), member.weight,
+          kd::measure_calibration_of_logits(member.network.test_logits, member.network.test_labels, params_));
+    }
+    add(params_.name, 1, measure(members));
+    context.write("ensemble_" + params_.name + ".csv", tables::csv(file));
+    context.print("ensemble '" + params_.name + "' on the test split, " + std::to_string(params_.bins) + " bins" +
+                  tables::align(shown));
+  }
+
+ private:
+  void require_one_for_each(const std::string& parameter, std::size_t given) const {
+    if (given == 0 || given == params_.stages.size()) return;
+    throw kd::RecipeError("analysis 'ensemble': '" + parameter + "' has " + std::to_string(given) +
+                          " entries, and 'stages' has " + std::to_string(params_.stages.size()));
+  }
+
+  std::vector<Member> find_members(const std::vector<kd::AnalysedNetwork>& networks) const {
+    const std::vector<double> weights =
+        params_.weights.empty() ? std::vector<double>(params_.stages.size(), 1.0) : params_.weights;
+    const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+    std::vector<Member> members;
+    for (std::size_t i = 0; i < params_.stages.size(); ++i) {
+      const std::string name = params_.networks.empty() ? "" : params_.networks[i];
+      members.push_back({find_network(networks, params_.stages[i], name), weights[i] / sum});
+    }
+    return members;
+  }
+
+  kd::Calibration measure(const std::vector<Member>& members) const {
+    const at::Tensor& labels = members.front().network.test_labels;
+    if (params_.combine == Combination::kLogits) {
+      const at::Tensor logits = average(members, [](const at::Tensor& rows) { return rows; });
+      return kd::measure_calibration_of_logits(logits, labels, params_);
+    }
+    const at::Tensor mean = average(members, [](const at::Tensor& rows) { return rows.softmax(1); });
+    return kd::measure_calibration_of_probabilities(mean, labels, params_);
+  }
+
+  static tables::Line make_line(const std::string& name, double weight, const kd::Calibration& calibration,
+                                int decimals) {
+    tables::Line line = {name};
+    for (const double number :
+         {weight, calibration.accuracy, calibration.ece, calibration.oe, calibration.nll, calibration.brier})
+      line.push_back(format_number(number, decimals, ""));
+    return line;
+  }
+
+  const Params params_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Analysis, "ensemble", Ensemble,
+            "trained networks that answer together: accuracy and calibration of their weighted ensemble")

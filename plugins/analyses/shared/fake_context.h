@@ -1,0 +1,54 @@
+// What tests of analyses share: a context that keeps what it is given, and a look at the CSV it was given.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/tensor.h>
+
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "kd/analysis.h"
+#include "kd/plugin.h"
+
+namespace analysis_checks {
+
+class FakeContext final : public kd::AnalysisContext {
+ public:
+  const std::vector<kd::AnalysedNetwork>& networks() const override { return networks_; }
+  void write(const std::string& file_name, const std::string& text) override { files[file_name] = text; }
+  void print(const std::string& text) override { printed += text + "\n"; }
+
+  kd::AnalysedNetwork& add(const std::string& stage, const std::string& network, const at::Tensor& test_logits,
+                           const std::vector<std::int64_t>& test_labels) {
+    networks_.push_back({.stage = stage,
+                         .network = network,
+                         .class_names = std::vector<std::string>(static_cast<std::size_t>(test_logits.size(1)), "c"),
+                         .test_logits = test_logits,
+                         .test_labels = at::tensor(test_labels, at::kLong),
+                         .validation_logits = {},
+                         .validation_labels = {}});
+    return networks_.back();
+  }
+
+  std::map<std::string, std::string> files;
+  std::string printed;
+
+ private:
+  std::vector<kd::AnalysedNetwork> networks_;
+};
+
+/// Lines and fields of a CSV without quoted fields.
+inline std::vector<std::vector<std::string>> split_csv(const std::string& text) {
+  std::vector<std::vector<std::string>> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    std::istringstream fields(line + ",");
+    lines.emplace_back();
+    for (std::string field; std::getline(fields, field, ',');) lines.back().push_back(field);
+  }
+  return lines;
+}
+
+}  // namespace analysis_checks

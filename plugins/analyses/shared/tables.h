@@ -1,0 +1,55 @@
+// Tables of analyses: as CSV for programs and as aligned lines for people.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace tables {
+
+using Line = std::vector<std::string>;
+
+/// `number` with a fixed number of decimals; `if_none` for NaN.
+inline std::string format_number(double number, int decimals, const std::string& if_none) {
+  if (std::isnan(number)) return if_none;
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(decimals) << number;
+  return text.str();
+}
+
+/// A field as RFC 4180 has it.
+inline std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + '"';
+}
+
+inline std::string csv(const std::vector<Line>& lines) {
+  std::string text;
+  for (const Line& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) text += (i == 0 ? "" : ",") + csv_field(line[i]);
+    text += '\n';
+  }
+  return text;
+}
+
+/// Lines of aligned columns, each after a line break: the first to the left, all others to the right.
+inline std::string align(const std::vector<Line>& lines) {
+  std::vector<std::size_t> widths(lines.front().size());
+  for (const Line& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+  }
+  std::ostringstream text;
+  for (const Line& line : lines) {
+    text << '\n';
+    for (std::size_t i = 0; i < line.size(); ++i)
+      text << "  " << (i == 0 ? std::left : std::right) << std::setw(static_cast<int>(widths[i])) << line[i];
+  }
+  return text.str();
+}
+
+}  // namespace tables

@@ -1,0 +1,163 @@
+// Distillation on mixed images where the rows of each pair are known, so that a teacher that sees only unmixed images
+// can answer for the mixed ones. Partial mixup and its roles: Choi et al., WACV 2023, arXiv 2211.03946.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/lerp.h>
+#include <ATen/ops/ones_like.h>
+
+#include <optional>
+
+#include "../shared/lessons.h"
+#include "../shared/passes.h"
+#include "../shared/teacher_panel.h"
+#include "kd/augmentation.h"
+#include "kd/plugin.h"
+#include "kd/scheme.h"
+
+namespace {
+
+enum class Layout { kDoubled, kMixed };
+enum class TeacherInput { kPlain, kMixed };
+
+/// A batch whose images are mixed, with the row of each image's partner.
+struct MixedBatch {
+  kd::Batch batch;
+  at::Tensor partner_rows;  ///< int64, N
+};
+
+/// The labels of both are one image's and its partner's.
+kd::Targets joined(const kd::Targets& plain, const kd::Targets& mixed) {
+  return {.labels = at::cat({plain.labels, mixed.labels}),
+          .partner = at::cat({plain.labels, mixed.partner}),
+          .weight = at::cat({at::ones_like(mixed.weight), mixed.weight})};
+}
+
+class MixupKd final : public kd::Scheme {
+ public:
+  struct Params {
+    kd::ComponentSpec mix;
+    Layout layout = Layout::kDoubled;
+    TeacherInput teacher_input = TeacherInput::kPlain;
+    double original_weight = 0.5;
+    std::vector<kd::ComponentSpec> losses;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.component("mix", &Params::mix, "augmentation",
+                  "mixes the images, after the stage's own augmentations; with per = 'sample' and share = 0.1 the "
+                  "partial mixup of MIX-KD")
+          .def_toml("{ type = 'mixup', alpha = 1.0 }");
+      s.choice("layout", &Params::layout, {{"doubled", Layout::kDoubled}, {"mixed", Layout::kMixed}},
+               "what the student sees: the batch and after it the mixed batch, twice as many rows; or the mixed batch")
+          .def("doubled");
+      s.choice("teacher_input", &Params::teacher_input,
+               {{"plain", TeacherInput::kPlain}, {"mixed", TeacherInput::kMixed}},
+               "what the teacher sees: unmixed images only, and its logits are mixed as the images are; or the "
+               "student's images (MIX-KD)")
+          .def("plain");
+      s.field("original_weight", &Params::original_weight,
+              "with layout = 'doubled': share of the unmixed half in losses that need no teacher; the mixed half has "
+              "the rest. Losses that need one take the mean over all rows")
+          .def(0.5)
+          .range(0, 1);
+      s.components("losses", &Params::losses, "loss", "the objective is the weighted sum of these")
+          .with(kd::LossList::extras())
+          .def_toml("[{ type = 'cross_entropy', weight = 0.1 }, { type = 'kd', temperature = 4, weight = 0.9 }]");
+    }
+  };
+
+  static kd::Roles roles() { return {.fewest_teachers = 1, .most_teachers = lessons::kAnyNumber}; }
+
+  explicit MixupKd(const Params& params) : params_(params) {}
+
+  void setup(kd::StageContext& context) override {
+    mix_ = kd::make<kd::Augmentation>(params_.mix, {.data = context.data()});
+    const at::Tensor one = at::arange(1);
+    if (!mix_->mixes() || mix_->companions(one, one, {}).defined()) {
+      throw kd::RecipeError("mixup_kd: 'mix' wants an augmentation that mixes samples of one batch, such as mixup");
+    }
+    student_ = context.networks().front();
+    teachers_.emplace(context.teachers());
+    lessons_.emplace(lessons::part(params_.losses, context.loss_context()), teachers_->shares(), context, *student_);
+    needs_ = lessons_->needs();
+    refuse_losses();
+    // The stage's own augmentations must leave one label to each image.
+    context.require(kd::merged(needs_, {.one_label = true}), *student_);
+  }
+
+  void step(const kd::Batch& batch, kd::Updater& updater) override {
+    const MixedBatch mixed = mix(batch, updater.key());
+    const bool doubled = params_.layout == Layout::kDoubled;
+    kd::Batch seen = mixed.batch;
+    if (doubled) {
+      seen.images = at::cat({batch.images, mixed.batch.images});
+      seen.targets = joined(batch.targets, mixed.batch.targets);
+      seen.index = at::cat({batch.index, batch.index});
+    }
+    const kd::Pass pass = kd::forward(*student_, needs_, seen);
+    const kd::LossInput input = passes::input(pass, seen, updater.time());
+    lessons::Terms terms = doubled ? on_labels_of_halves(pass, batch, mixed, input.time) : lessons_->on_labels(input);
+    lessons::add_share(terms, lessons_->from_tutors(input, answers(batch, mixed, seen.images)), 1);
+    updater.update(*student_, terms);
+  }
+
+ private:
+  void refuse_losses() const {
+    if (!needs_.views.empty()) throw kd::RecipeError("mixup_kd takes no loss that wants an extra view");
+    if (needs_.one_label) throw kd::RecipeError("mixup_kd takes no loss that wants one label per image");
+    if (params_.teacher_input == TeacherInput::kPlain && !needs_.teacher_taps.empty()) {
+      throw kd::RecipeError(
+          "mixup_kd: with teacher_input = \"plain\" a teacher has logits for the mixed images, and no "
+          "feature '" +
+          needs_.teacher_taps.front() + "'");
+    }
+  }
+
+  MixedBatch mix(const kd::Batch& batch, kd::RandomKey key) const {
+    MixedBatch mixed{batch, {}};
+    // Rows in place of labels: the augmentation then says which row each is mixed with.
+    mixed.batch.targets = {.labels = at::arange(batch.size(), batch.index.options()), .partner = {}, .weight = {}};
+    mix_->apply(mixed.batch, key);
+    mixed.partner_rows = mixed.batch.targets.partner;
+    mixed.batch.targets.labels = batch.targets.labels;
+    mixed.batch.targets.partner = batch.targets.labels.index_select(0, mixed.partner_rows);
+    return mixed;
+  }
+
+  lessons::Terms on_labels_of_halves(const kd::Pass& pass, const kd::Batch& batch, const MixedBatch& mixed,
+                                     const kd::ScheduleTime& time) const {
+    lessons::Terms terms;
+    const auto add_half = [&](const kd::Batch& half, std::int64_t begin, double share) {
+      if (share == 0) return;
+      const kd::Pass rows{passes::rows(pass.outputs, needs_.student_taps, begin, half.size()), {}};
+      lessons::add_share(terms, lessons_->on_labels(passes::input(rows, half, time)), share);
+    };
+    add_half(batch, 0, params_.original_weight);
+    add_half(mixed.batch, batch.size(), 1 - params_.original_weight);
+    return terms;
+  }
+
+  /// The teachers' outputs for the rows that the student sees.
+  std::vector<kd::Outputs> answers(const kd::Batch& batch, const MixedBatch& mixed, const at::Tensor& seen) const {
+    if (params_.teacher_input == TeacherInput::kMixed) return teachers_->forward(seen, needs_.teacher_taps);
+    std::vector<kd::Outputs> answers = teachers_->outputs(batch, {});
+    for (kd::Outputs& answer : answers) {
+      const at::Tensor partners = answer.logits.index_select(0, mixed.partner_rows);
+      const at::Tensor of_mixed = at::lerp(partners, answer.logits, mixed.batch.targets.weight.unsqueeze(1));
+      answer.logits = params_.layout == Layout::kDoubled ? at::cat({answer.logits, of_mixed}) : of_mixed;
+    }
+    return answers;
+  }
+
+  const Params params_;
+  std::unique_ptr<kd::Augmentation> mix_;
+  kd::Network* student_ = nullptr;
+  std::optional<panel::TeacherPanel> teachers_;
+  std::optional<lessons::Lessons> lessons_;
+  kd::LossNeeds needs_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Scheme, "mixup_kd", MixupKd,
+            "a student learns from mixed images; its teacher may see the unmixed ones (Choi et al., 2023)")
