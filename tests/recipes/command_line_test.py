@@ -90,9 +90,18 @@ def eval_gives_the_numbers_of_the_run():
     again = json.loads(kdrun("eval", folder, "--json", "--device", "cpu").stdout)
     wanted = {stage["stage"]: stage["networks"][0]["test_top1"] for stage in json.loads((folder / "run.json").read_text())["stages"]}
     assert {item["stage"]: item["top1"] for item in again} == wanted
+    assert all(0 < item["ece"] < 1 and item["oe"] <= item["ece"] and 0 < item["brier"] < 2 for item in again), again
     other = json.loads(kdrun("eval", folder / "stages" / "student", "--data", '{ type = "glyphs", test = 50, seed = 9 }', "--json").stdout)
     assert len(other) == 1 and other[0]["top1"] != again[0]["top1"]
     assert "is no run folder" in kdrun("eval", "nowhere", code=4).stderr
+
+
+def an_ensemble_of_unknown_stages_is_refused_before_training():
+    analysis = 'analysis=[{ type = "ensemble", stages = ["teacher", "studnt"] }]'
+    for more in (["--dry-run"], []):
+        error = kdrun("recipe.toml", analysis, *more, code=2).stderr
+        assert "there is no stage 'studnt'" in error and "did you mean 'student'?" in error, error
+    assert not pathlib.Path("runs").exists()
 
 
 def a_failed_run_says_why_in_its_folder():
@@ -170,7 +179,7 @@ def a_link_from_elsewhere_finds_the_plugins():
 main([list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
       the_reference_of_components_is_current, config_resolves_explains_and_shows_differences,
       validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
-      a_failed_run_says_why_in_its_folder, what_cannot_be_written_is_said_before_training, an_absurd_size_gets_one_plain_line,
+      a_failed_run_says_why_in_its_folder, an_ensemble_of_unknown_stages_is_refused_before_training, what_cannot_be_written_is_said_before_training, an_absurd_size_gets_one_plain_line,
       any_file_name_will_do, two_analyses_of_a_kind_keep_their_files, stages_may_have_classes_of_their_own, a_name_that_is_taken_is_refused,
       options_may_stand_before_the_recipe, wrong_command_lines_end_with_two, doctor_and_version_answer, verify_wants_a_folder,
       a_link_from_elsewhere_finds_the_plugins])

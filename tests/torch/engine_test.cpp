@@ -325,8 +325,10 @@ TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
   const auto result = run();
   const auto again = kd::evaluate_stage(result.stages[1].folder, "last", "", "",
                                         at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
-  EXPECT_EQ(again.networks[0].test.top1, result.stages[1].networks[0].test.top1);
-  EXPECT_NEAR(again.networks[0].test.nll, result.stages[1].networks[0].test.nll, 1e-6);
+  EXPECT_EQ(again[0].test.top1, result.stages[1].networks[0].test.top1);
+  EXPECT_NEAR(again[0].test.nll, result.stages[1].networks[0].test.nll, 1e-6);
+  EXPECT_NEAR(again[0].calibration.nll, again[0].test.nll, 1e-5);
+  EXPECT_NEAR(again[0].calibration.accuracy, again[0].test.top1, 1e-9);
 }
 
 TEST_P(EngineTest, ATeacherCanComeFromAFileOrAnotherRun) {

@@ -20,6 +20,11 @@ struct KD_API AnalysedNetwork {
   at::Tensor validation_logits, validation_labels;
 };
 
+/// A network that the stages of a recipe will train.
+struct KD_API NetworkName {
+  std::string stage, network;
+};
+
 class KD_API AnalysisContext {
  public:
   virtual ~AnalysisContext();
@@ -37,6 +42,9 @@ class KD_API Analysis {
   struct Context {};
 
   virtual ~Analysis();
+  /// Called before training with the names of all networks, in the order of the stages. Throws RecipeError where the
+  /// analysis asks for one that there will not be.
+  virtual void check(const std::vector<NetworkName>& networks) const;
   virtual void run(AnalysisContext& context) = 0;
 };
 

@@ -9,10 +9,12 @@
 #include "engine/stored.h"
 
 namespace kd::cli {
+
 void add_eval(CLI::App& app) {
   struct Arguments {
     std::string run, checkpoint = "best", data, root, device = "auto";
     bool json = false;
+    std::int64_t bins = BinSettings{}.bins;
     std::vector<std::string> folders;
   };
   auto given = std::make_shared<Arguments>();
@@ -24,6 +26,9 @@ void add_eval(CLI::App& app) {
   command->add_option("--data", given->data, "another data set, as a TOML table");
   command->add_option("--data-root", given->root, "where the data sets are");
   command->add_option("--device", given->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--bins", given->bins, "of the calibration errors, equally wide")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   command->add_flag("--json", given->json, "as JSON");
   command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
   command->callback([given] {
@@ -31,18 +36,20 @@ void add_eval(CLI::App& app) {
     const at::Device device = choose_device(given->device);
     nlohmann::ordered_json json = nlohmann::json::array();
     for (const auto& folder : finished_stages(given->run)) {
-      const StageResult result = evaluate_stage(folder, given->checkpoint, given->data, data_root(given->root), device);
-      for (const NetworkResult& network : result.networks) {
-        json.push_back({{"stage", result.stage},
-                        {"network", network.name},
-                        {"top1", network.test.top1},
-                        {"top5", network.test.top5},
-                        {"nll", network.test.nll},
-                        {"per_class", network.test.per_class}});
+      for (const Evaluation& one : evaluate_stage(folder, given->checkpoint, given->data, data_root(given->root),
+                                                  device, {.bins = given->bins, .rule = BinRule::kUpperClosed})) {
+        json.push_back({{"stage", one.stage}, {"network", one.network}});
+        json.back().update(to_json(one.test));
+        json.back().update({{"ece", one.calibration.ece},
+                            {"oe", one.calibration.oe},
+                            {"brier", one.calibration.brier},
+                            {"entropy", one.calibration.entropy}});
         if (given->json) continue;
-        fmt::print("{:<24} {:<16} top-1 {:.2f} %  top-5 {:.2f} %  NLL {:.4f}  ({} images)\n", result.stage,
-                   network.name, 100 * network.test.top1, 100 * network.test.top5, network.test.nll,
-                   network.test.samples);
+        fmt::print(
+            "{:<24} {:<16} top-1 {:.2f} %  top-5 {:.2f} %  NLL {:.4f}  ECE {:.4f}  OE {:.4f}  Brier {:.4f}  ({} "
+            "images)\n",
+            one.stage, one.network, 100 * one.test.top1, 100 * one.test.top5, one.test.nll, one.calibration.ece,
+            one.calibration.oe, one.calibration.brier, one.test.samples);
       }
     }
     if (given->json) fmt::print("{}\n", json.dump(2));

@@ -117,9 +117,28 @@ class RunAnalysisContext final : public AnalysisContext {
   std::map<std::string, int> written_;  // how often each file name was asked for
 };
 
+/// The analyses of a plan, made and checked before anything is trained.
+std::vector<std::unique_ptr<Analysis>> make_analyses(const ExperimentPlan& plan) {
+  std::vector<NetworkName> networks;
+  for (const StagePlan& stage : plan.stages) {
+    for (const NetworkPlan& network : stage.networks) networks.push_back({stage.name, network.name});
+  }
+  std::vector<std::unique_ptr<Analysis>> analyses;
+  for (const ComponentSpec& spec : plan.analyses) {
+    analyses.push_back(make<Analysis>(spec));
+    try {
+      analyses.back()->check(networks);
+    } catch (const RecipeError& error) {
+      throw RecipeError(fmt::format("{}: error: {}", spec.location.to_string(), error.what()));
+    }
+  }
+  return analyses;
+}
+
 }  // namespace
 
 RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  const auto analyses = make_analyses(plan);
   const at::Device device = choose_device(plan.device);
   use_own_stream(device);
   flush_denormals();
@@ -154,7 +173,7 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
     folder.write_summary(summary_csv(result.stages));
     if (!plan.analyses.empty()) {
       RunAnalysisContext analysis_context(context, result.stages, folder);
-      for (const ComponentSpec& spec : plan.analyses) make<Analysis>(spec)->run(analysis_context);
+      for (const auto& analysis : analyses) analysis->run(analysis_context);
     }
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
@@ -181,7 +200,7 @@ void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Pro
                            .sinks = {},
                            .finished = {}};
   for (const StagePlan& stage : plan.stages) check_stage(stage, context, diagnostics);
-  for (const ComponentSpec& spec : plan.analyses) make<Analysis>(spec);
+  make_analyses(plan);
   diagnostics.throw_if_any();
 }
 

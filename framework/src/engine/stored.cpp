@@ -58,19 +58,23 @@ std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& 
   return folders;
 }
 
-StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
-                           const std::string& data, const std::filesystem::path& data_root, at::Device device) {
-  StageResult result = require_result(stage_folder);
+std::vector<Evaluation> evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
+                                       const std::string& data, const std::filesystem::path& data_root,
+                                       at::Device device, const BinSettings& bins) {
+  const StageResult result = require_result(stage_folder);
   const auto settings = read_stage_settings(stage_folder / "settings.toml", registered_components());
   const ComponentSpec spec =
       data.empty() ? settings.data : parse_component("dataset", fields_of<DataSelection>(), data);
   flush_denormals();
   const TrainingData set = load_training_data(spec, data_root, 0, device);
-  for (NetworkResult& network : result.networks) {
+  std::vector<Evaluation> evaluations;
+  for (const NetworkResult& network : result.networks) {
     StoredNetwork stored(result, network, checkpoint, set.info, settings.train, device);
-    network.test = measure(stored.logits(set.test), set.test, set.info.classes());
+    const at::Tensor logits = stored.logits(set.test);
+    evaluations.push_back({result.stage, network.name, measure(logits, set.test, set.info.classes()),
+                           measure_calibration_of_logits(logits, set.test.labels, bins)});
   }
-  return result;
+  return evaluations;
 }
 
 std::vector<std::filesystem::path> export_stage(const std::filesystem::path& stage_folder,

@@ -10,6 +10,7 @@
 #include "data/training_data.h"
 #include "engine/networks.h"
 #include "engine/run_context.h"
+#include "kd/calibration.h"
 #include "kd/model.h"
 
 namespace kd {
@@ -35,10 +36,18 @@ class KD_API StoredNetwork {
 /// none.
 KD_API std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& run);
 
-/// A stage of a run folder, evaluated again on the test split of its data or of `data` (TOML text of a data set; empty:
-/// its own).
-KD_API StageResult evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
-                                  const std::string& data, const std::filesystem::path& data_root, at::Device device);
+/// What a network of a finished stage does on a test split.
+struct KD_API Evaluation {
+  std::string stage, network;
+  ClassificationResult test;
+  Calibration calibration;
+};
+
+/// The networks of a stage of a run folder, evaluated again on the test split of its data or of `data` (TOML text of a
+/// data set; empty: its own).
+KD_API std::vector<Evaluation> evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
+                                              const std::string& data, const std::filesystem::path& data_root,
+                                              at::Device device, const BinSettings& bins = {});
 
 /// Copies the weights of every network of a finished stage into `folder` as <stage>-<network>.<format>; `format` is
 /// "safetensors" or "pth". Returns the files. Throws where one is there already.

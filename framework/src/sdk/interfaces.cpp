@@ -11,6 +11,7 @@
 namespace kd {
 
 Analysis::~Analysis() = default;
+void Analysis::check(const std::vector<NetworkName>&) const {}
 AnalysisContext::~AnalysisContext() = default;
 Augmentation::~Augmentation() = default;
 at::Tensor Augmentation::companions(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }

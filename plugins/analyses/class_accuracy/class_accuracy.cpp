@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iomanip>
 #include <limits>
-#include <sstream>
 
+#include "../shared/tables.h"
 #include "kd/analysis.h"
 #include "kd/plugin.h"
 
@@ -88,67 +87,40 @@ std::vector<double> mean_percent(const std::vector<ClassRow>& rows, std::size_t 
   return means;
 }
 
-std::string format_percent(double percent, int digits, const std::string& if_none) {
-  if (std::isnan(percent)) return if_none;
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(digits) << percent;
-  return text.str();
-}
-
-/// A field as RFC 4180 has it.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + '"';
-}
-
 std::vector<std::string> column_names(const std::vector<kd::AnalysedNetwork>& networks) {
   std::vector<std::string> names;
   for (const kd::AnalysedNetwork& network : networks) names.push_back(network.stage + "/" + network.network);
   return names;
 }
 
-std::string csv(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns) {
-  std::string text = "class,name,samples";
-  for (const std::string& column : columns) text += "," + csv_field(column);
-  for (const ClassRow& row : rows) {
-    text += "\n" + std::to_string(row.label) + "," + csv_field(row.name) + "," + std::to_string(row.samples);
-    for (const double percent : row.percent) text += "," + format_percent(percent, 4, "");
-  }
-  return text + "\n";
+tables::Line header(const std::vector<std::string>& columns) {
+  tables::Line line{"class", "name", "samples"};
+  line.insert(line.end(), columns.begin(), columns.end());
+  return line;
 }
 
-using Line = std::vector<std::string>;
+tables::Line line_of(const ClassRow& row, int decimals, const std::string& if_none) {
+  tables::Line line{std::to_string(row.label), row.name, std::to_string(row.samples)};
+  for (const double percent : row.percent) line.push_back(tables::format_number(percent, decimals, if_none));
+  return line;
+}
 
-/// Lines of aligned columns: the second to the left, all others to the right.
-std::string align(const std::vector<Line>& lines) {
-  std::vector<std::size_t> widths(lines.front().size());
-  for (const Line& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
-  std::ostringstream text;
-  for (const Line& line : lines) {
-    text << '\n';
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      text << "  " << (i == 1 ? std::left : std::right) << std::setw(static_cast<int>(widths[i])) << line[i];
-    }
-  }
-  return text.str();
+std::string csv(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns) {
+  std::vector<tables::Line> lines{header(columns)};
+  for (const ClassRow& row : rows) lines.push_back(line_of(row, 4, ""));
+  return tables::csv(lines);
 }
 
 std::string table(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns,
                   const std::vector<double>& means) {
-  std::vector<Line> lines = {{"class", "name", "samples"}};
-  lines.front().insert(lines.front().end(), columns.begin(), columns.end());
-  const auto append = [&lines](Line line, const std::vector<double>& numbers) {
-    for (const double percent : numbers) line.push_back(format_percent(percent, 2, "-"));
-    lines.push_back(std::move(line));
-  };
-  for (const ClassRow& row : rows)
-    append({std::to_string(row.label), row.name, std::to_string(row.samples)}, row.percent);
-  if (!means.empty()) append({"mean", "", ""}, means);
-  return align(lines);
+  std::vector<tables::Line> lines{header(columns)};
+  for (const ClassRow& row : rows) lines.push_back(line_of(row, 2, "-"));
+  if (!means.empty()) {
+    tables::Line last{"mean", "", ""};
+    for (const double percent : means) last.push_back(tables::format_number(percent, 2, "-"));
+    lines.push_back(std::move(last));
+  }
+  return tables::align(lines, /*left=*/1);
 }
 
 class ClassAccuracy final : public kd::Analysis {

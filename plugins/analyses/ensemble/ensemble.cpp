@@ -35,12 +35,12 @@ bool is_plain(const std::string& name) {
   return !name.empty() && name.find_first_not_of(allowed) == std::string::npos;
 }
 
-/// The network of that name in the stage; its only one where the name is empty.
-const kd::AnalysedNetwork& find_network(const std::vector<kd::AnalysedNetwork>& networks, const std::string& stage,
-                                        const std::string& name) {
+/// The network of that name in the stage; its only one where the name is empty. `Named` has a stage and a network.
+template <class Named>
+const Named& find_network(const std::vector<Named>& networks, const std::string& stage, const std::string& name) {
   std::vector<std::string> stages, names;
-  const kd::AnalysedNetwork* found = nullptr;
-  for (const kd::AnalysedNetwork& network : networks) {
+  const Named* found = nullptr;
+  for (const Named& network : networks) {
     stages.push_back(network.stage);
     if (network.stage != stage) continue;
     names.push_back(network.network);
@@ -48,13 +48,13 @@ const kd::AnalysedNetwork& find_network(const std::vector<kd::AnalysedNetwork>& 
   }
   stages.erase(std::unique(stages.begin(), stages.end()), stages.end());
   if (names.empty())
-    throw kd::Error("analysis 'ensemble': there is no stage '" + stage +
-                    "'\n    hint: " + kd::name_hint(stage, stages, "stages"));
+    throw kd::RecipeError("analysis 'ensemble': there is no stage '" + stage +
+                          "'\n    hint: " + kd::name_hint(stage, stages, "stages"));
   if (found == nullptr)
-    throw kd::Error("analysis 'ensemble': stage '" + stage + "' has no network '" + name +
-                    "'\n    hint: " + kd::name_hint(name, names, "networks"));
+    throw kd::RecipeError("analysis 'ensemble': stage '" + stage + "' has no network '" + name +
+                          "'\n    hint: " + kd::name_hint(name, names, "networks"));
   if (name.empty() && names.size() > 1)
-    throw kd::Error(
+    throw kd::RecipeError(
         "analysis 'ensemble': stage '" + stage +
         "' has several networks: say which in 'networks'\n    hint: " + kd::name_hint("", names, "networks"));
   return *found;
@@ -119,6 +119,10 @@ class Ensemble final : public kd::Analysis {
                             params_.name + "'");
   }
 
+  void check(const std::vector<kd::NetworkName>& networks) const override {
+    for (std::size_t i = 0; i < params_.stages.size(); ++i) find_network(networks, params_.stages[i], network_of(i));
+  }
+
   void run(kd::AnalysisContext& context) override {
     const std::vector<Member> members = find_members(context.networks());
     require_one_test_split(members);
@@ -139,6 +143,10 @@ class Ensemble final : public kd::Analysis {
   }
 
  private:
+  std::string network_of(std::size_t member) const {
+    return params_.networks.empty() ? std::string() : params_.networks[member];
+  }
+
   void require_one_for_each(const std::string& parameter, std::size_t given) const {
     if (given == 0 || given == params_.stages.size()) return;
     throw kd::RecipeError("analysis 'ensemble': '" + parameter + "' has " + std::to_string(given) +
@@ -151,8 +159,7 @@ class Ensemble final : public kd::Analysis {
     const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
     std::vector<Member> members;
     for (std::size_t i = 0; i < params_.stages.size(); ++i) {
-      const std::string name = params_.networks.empty() ? "" : params_.networks[i];
-      members.push_back({find_network(networks, params_.stages[i], name), weights[i] / sum});
+      members.push_back({find_network(networks, params_.stages[i], network_of(i)), weights[i] / sum});
     }
     return members;
   }

@@ -37,8 +37,8 @@ inline std::string csv(const std::vector<Line>& lines) {
   return text;
 }
 
-/// Lines of aligned columns, each after a line break: the first to the left, all others to the right.
-inline std::string align(const std::vector<Line>& lines) {
+/// Lines of aligned columns, each after a line break: `left` to the left, all others to the right.
+inline std::string align(const std::vector<Line>& lines, std::size_t left = 0) {
   std::vector<std::size_t> widths(lines.front().size());
   for (const Line& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
@@ -47,7 +47,7 @@ inline std::string align(const std::vector<Line>& lines) {
   for (const Line& line : lines) {
     text << '\n';
     for (std::size_t i = 0; i < line.size(); ++i)
-      text << "  " << (i == 0 ? std::left : std::right) << std::setw(static_cast<int>(widths[i])) << line[i];
+      text << "  " << (i == left ? std::left : std::right) << std::setw(static_cast<int>(widths[i])) << line[i];
   }
   return text.str();
 }
