@@ -113,6 +113,9 @@ TEST(SelectSamples, ImpossibleSelectionsSayWhy) {
   selection.exclude_classes = {};
   selection.validation = 1000;
   EXPECT_EQ(message(selection), "r.toml:3:1: error: validation = 1000 leaves nothing of 1000 images to train on");
+  selection = {};
+  selection.classes = {1, 4, 1};
+  EXPECT_EQ(message(selection), "r.toml:3:1: error: 'classes' names class 1 twice");
 }
 
 TEST(EpochOrder, IsAPermutationOfItsKeyAlone) {
