@@ -55,10 +55,7 @@ class ResNetModule final : public torch::nn::Module {
   }
 
   at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    at::Tensor x = stem_.forward(images).relu_();
-    taps.offer("stem", x);
-    for (std::size_t i = 0; i < stages_.size(); ++i) x = stages_[i]->forward(x, taps, "stage" + std::to_string(i + 1));
-    return blocks::classify(x, fc_, taps);
+    return blocks::classify(blocks::run_stages(stem_.forward(images), stages_, taps), fc_, taps);
   }
 
  private:

@@ -81,6 +81,16 @@ class Stage final : public torch::nn::Module {
   std::vector<std::shared_ptr<Block>> blocks_;
 };
 
+/// The activated stem and then the stages in turn, as "stem", "stage1", …; changes `stem` in place.
+template <class Block>
+at::Tensor run_stages(const at::Tensor& stem, const std::vector<std::shared_ptr<Stage<Block>>>& stages,
+                      kd::Taps& taps) {
+  at::Tensor x = stem.relu_();
+  taps.offer("stem", x);
+  for (std::size_t i = 0; i < stages.size(); ++i) x = stages[i]->forward(x, taps, "stage" + std::to_string(i + 1));
+  return x;
+}
+
 /// The mean over the image and the classifier's answer to it, as "pooled" and "logits".
 inline at::Tensor classify(const at::Tensor& x, torch::nn::Linear& classifier, kd::Taps& taps) {
   const at::Tensor pooled = x.mean({2, 3});
