@@ -208,6 +208,11 @@ TEST(Schema, ATypeIsAnUnknownKeyWhereNoComponentIsWanted) {
             "counts, sizes, titles, weight, part, parts");
 }
 
+TEST(Schema, AnEmptyKeyIsNoPosition) {
+  EXPECT_EQ(problems("parts = { '' = 1 }"),
+            "r.toml:1:9: error: thing: 'parts' wants a list of components, and this is a table");
+}
+
 TEST(Schema, SaysWhichValuesAreAllowed) {
   EXPECT_EQ(problems("count = 0"), "r.toml:1:9: error: thing: 'count' = 0 must be in [1, 9]");
   EXPECT_EQ(problems("count = 10"), "r.toml:1:9: error: thing: 'count' = 10 must be in [1, 9]");

@@ -78,6 +78,10 @@ Value read_with_bases(const std::string& file, std::vector<std::filesystem::path
 
 }  // namespace
 
+bool is_list_position(std::string_view step) {
+  return !step.empty() && step.size() < 6 && step.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 void merge(Value& base, const Value& over, Diagnostics& diagnostics) {
   if (!base.is_table() || !over.is_table() || of_other_type(base, over)) {
     base = over;
@@ -126,9 +130,7 @@ Value* descend(Value& at, const std::string& step, bool stage_list, const Locati
       }
       return stage;
     }
-    const bool is_position =
-        !step.empty() && step.size() < 6 && step.find_first_not_of("0123456789") == std::string::npos;
-    if (is_position && std::stoul(step) < at.as_list().size()) return &at.as_list()[std::stoul(step)];
+    if (is_list_position(step) && std::stoul(step) < at.as_list().size()) return &at.as_list()[std::stoul(step)];
     diagnostics.error(location, fmt::format("'{}' is no position in a list of {}", step, at.as_list().size()),
                       "positions count from 0");
     return nullptr;

@@ -2,12 +2,16 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kd/diagnostics.h"
 #include "kd/value.h"
 
 namespace kd {
+
+/// Whether `step` of a path reads as a position in a list.
+bool is_list_position(std::string_view step);
 
 /// Lays `over` on `base`. Tables merge key by key, everything else replaces. A table whose `type` differs replaces,
 /// because the parameters of one type mean nothing to another. A `stage` table laid on a list of stages addresses them

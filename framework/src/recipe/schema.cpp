@@ -219,14 +219,10 @@ void place_at_default(Value& value) {
 
 namespace {
 
-bool is_position(const std::string& key) {
-  return key.size() < 6 && key.find_first_not_of("0123456789") == std::string::npos;
-}
-
 bool is_change_of_list(const Value& given) {
   return given.is_table() && !given.as_table().empty() &&
          std::all_of(given.as_table().begin(), given.as_table().end(),
-                     [](const Member& member) { return is_position(member.key); });
+                     [](const Member& member) { return is_list_position(member.key); });
 }
 
 /// Lays an override such as losses.1.temperature=8, which comes as a table of positions, on a list of the defaults.
