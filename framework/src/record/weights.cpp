@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <sstream>
+#include <fstream>
 
 #include "files/atomic_file.h"
 #include "kd/diagnostics.h"
@@ -61,13 +61,13 @@ TensorMap find_state_dict(const PickleValue& root) {
                               fmt::join(kStateDictKeys, ", "), keys));
 }
 
-TensorMap read_zip(const std::string& content) {
-  auto stream = std::istringstream(content, std::ios::binary);
-  caffe2::serialize::PyTorchStreamReader reader(&stream);
+TensorMap read_zip(const std::filesystem::path& file) {
+  caffe2::serialize::PyTorchStreamReader reader(file.string());
+  const std::uintmax_t bytes = std::filesystem::file_size(file);
   const auto record = [&](const std::string& name) {
     if (!reader.hasRecord(name)) throw FileError("it is damaged or no file of torch.save: it lacks " + name);
     // A compressed entry may claim any size; torch.save compresses nothing.
-    if (reader.getRecordSize(name) > content.size()) throw FileError("its entry " + name + " is compressed or damaged");
+    if (reader.getRecordSize(name) > bytes) throw FileError("its entry " + name + " is compressed or damaged");
     return reader.getRecord(name);
   };
   if (reader.hasRecord("byteorder")) {
@@ -123,7 +123,11 @@ TensorMap read_legacy(std::string_view content) {
   return find_state_dict(root);
 }
 
-bool is_zip(std::string_view content) { return content.starts_with("PK\x03\x04"); }
+bool is_zip(const std::filesystem::path& file) {
+  std::array<char, 4> begin{};
+  std::ifstream(file, std::ios::binary).read(begin.data(), begin.size());
+  return std::string_view(begin.data(), begin.size()) == "PK\x03\x04";
+}
 
 /// torch.save before 1.6 begins with the pickled number 0x1950a86a20f9469cfc6c, which has more than 64 bits.
 bool take_legacy_magic(std::string_view& content) {
@@ -133,8 +137,9 @@ bool take_legacy_magic(std::string_view& content) {
   return true;
 }
 
-TensorMap read_torch(const std::string& content) {
-  if (is_zip(content)) return read_zip(content);
+TensorMap read_torch(const std::filesystem::path& file) {
+  if (is_zip(file)) return read_zip(file);
+  const std::string content = read_text(file);
   std::string_view rest = content;
   if (take_legacy_magic(rest)) return read_legacy(rest);
   throw FileError("it is neither safetensors nor a file of torch.save");
@@ -153,9 +158,9 @@ TensorMap without_prefix(TensorMap tensors) {
 
 TensorMap read_weights(const std::filesystem::path& file) {
   if (file.extension() == ".safetensors") return without_prefix(read_safetensors(file));
-  const std::string content = read_text(file);
+  if (!std::filesystem::is_regular_file(file)) throw FileError("cannot read " + file.string());
   try {
-    return without_prefix(read_torch(content));
+    return without_prefix(read_torch(file));
   } catch (const std::exception& error) {
     throw FileError(fmt::format("{} cannot be read: {}", file.string(), message_of(error)));
   }
