@@ -36,6 +36,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_describe(app);
   kd::cli::add_augment(app);
   kd::cli::add_eval(app);
+  kd::cli::add_compare(app);
   kd::cli::add_import(app);
   kd::cli::add_export(app);
   kd::cli::add_data(app);
