@@ -96,6 +96,17 @@ TEST(SelectSamples, LabelNoiseReplacesByOtherClassesAtItsRate) {
   EXPECT_EQ(samples.labels, kd::select_samples(some_labels(), 10, noisy, 0, "r").labels);
 }
 
+TEST(SelectSamples, HidesAnExactShareOfTheTrainingLabels) {
+  kd::DataSelection selection;
+  selection.unlabelled = 0.75;
+  selection.validation = 200;
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, "r");
+  const auto hidden = [&](std::int64_t position) { return samples.labels[static_cast<std::size_t>(position)] == -1; };
+  EXPECT_EQ(std::count_if(samples.train.begin(), samples.train.end(), hidden), 600);
+  EXPECT_EQ(std::count_if(samples.validation.begin(), samples.validation.end(), hidden), 0);
+  EXPECT_NE(samples.labels, kd::select_samples(some_labels(), 10, selection, 1, "r").labels);
+}
+
 TEST(SelectSamples, ImpossibleSelectionsSayWhy) {
   const auto message = [](const kd::DataSelection& selection) -> std::string {
     try {

@@ -148,6 +148,89 @@ TEST_P(EngineTest, TheTeacherCacheDoesNotChangeTheResult) {
   EXPECT_LT(largest_difference(weights(cached.stages[1]), weights(computed.stages[1])), 1e-4);
 }
 
+constexpr const char* kTwoStudents = R"(
+device = "DEVICE"
+[data]
+type = "glyphs"
+train = 200
+test = 50
+[train]
+epochs = 3
+batch_size = 64
+threads = 1
+precision = "fp32"
+optimizer = { type = "sgd", lr = 0.05, momentum = 0.9 }
+augment = [{ type = "random_crop", padding = 1 }, { type = "horizontal_flip" }, { type = "normalize" }]
+[[stage]]
+name = "teacher"
+model = { type = "resnet", depth = 8 }
+[[stage]]
+name = "first"
+scheme = { type = "vanilla_kd" }
+teachers = [{ stage = "teacher", temperature = 2 }]
+model = { type = "lenet5" }
+[[stage]]
+name = "second"
+scheme = { type = "vanilla_kd" }
+teachers = [{ stage = "teacher", temperature = 2 }]
+model = { type = "lenet5" }
+)";
+
+TEST_P(EngineTest, CachedAnswersToCropsAndFlipsDoNotChangeTheResult) {
+  Silence silence;
+  const auto run_with = [&](const std::string& cache, const std::string& runs) {
+    return kd::run_experiment(
+        plan({"train.teacher_cache=\"" + cache + "\""}, kTwoStudents),
+        {.data_root = "", .runs_folder = folder_ / runs, .fresh = false, .max_steps = 0, .arguments = {}}, silence);
+  };
+  const auto cached = run_with("auto", "a");
+  const auto computed = run_with("off", "b");
+  for (const std::size_t student : {1U, 2U}) {
+    // The last batch of an epoch is smaller where answers are computed, and its sums are ordered otherwise.
+    EXPECT_LT(largest_difference(weights(cached.stages[student]), weights(computed.stages[student])), 1e-4);
+  }
+  EXPECT_GT(largest_difference(weights(cached.stages[1]), weights(cached.stages[2])), 1e-2);
+}
+
+TEST_P(EngineTest, TheSecondStudentFindsEveryAnswer) {
+  kd::StagePlan stage = plan({}, kTwoStudents).stages[1];
+  const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
+  const auto data = kd::load_training_data(stage.data, "", 0, device);
+  const kd::AugmentationChain augmentations(stage.train.augment, data.info);
+  kd::AnswerCaches caches(std::int64_t{1} << 30);
+  const kd::AnswerShape shape{.samples = 200, .views = augmentations.views(), .classes = data.info.classes()};
+  const auto cache = caches.find("teacher", shape, 4, device);
+  kd::FrozenNetwork teacher("teacher", kd::place_model(stage.networks[0].model, data.info, {}, {device}), {device},
+                            stage.teachers[0], {});
+  teacher.use_cache(cache);
+  const at::Tensor index = kd::epoch_order(200, kd::RandomKey{}.with(1), device);
+  const kd::RandomKey epoch_key = kd::RandomKey{}.with("views").with(7);
+  const at::Tensor numbers = augmentations.view_numbers(index, epoch_key);
+  EXPECT_EQ(cache->find_missing(index, numbers).size(0), 200);
+  teacher.fill_cache(data.train, augmentations, index.narrow(0, 0, 130), epoch_key, 64);
+  EXPECT_TRUE(cache->find_missing(index, numbers).equal(index.narrow(0, 130, 70)));
+  teacher.fill_cache(data.train, augmentations, index, epoch_key, 64);
+  EXPECT_EQ(cache->find_missing(index, numbers).size(0), 0);
+
+  kd::Batch batch = kd::cut_batch(data.train, index.narrow(0, 100, 50));
+  augmentations.apply_in_training(batch, data.train, epoch_key);
+  const at::Tensor answers = teacher.outputs(batch, {}).logits;
+  EXPECT_LT((answers - teacher.forward(batch.images, {}).logits).abs().max().item<double>(), 1e-4);
+  EXPECT_EQ(caches.find("teacher", shape, 4, device), cache);
+}
+
+TEST(AnswerCaches, MakesRoomByDroppingWhatNoStageUses) {
+  const kd::AnswerShape shape{.samples = 10, .views = 2, .classes = 4};  // 20 · (4 · 4 + 1) = 340 bytes
+  kd::AnswerCaches caches(700);
+  const auto first = caches.find("first", shape, 4, at::kCPU);
+  EXPECT_NE(caches.find("second", shape, 4, at::kCPU), nullptr);  // not kept by anyone
+  const auto third = caches.find("third", shape, 4, at::kCPU);    // in its place
+  ASSERT_NE(third, nullptr);
+  EXPECT_EQ(caches.find("first", shape, 4, at::kCPU), first);
+  EXPECT_EQ(caches.find("fourth", shape, 4, at::kCPU), nullptr);
+  EXPECT_EQ(caches.find("large", {.samples = 100, .views = 2, .classes = 4}, 4, at::kCPU), nullptr);
+}
+
 TEST_P(EngineTest, OneStageEqualsAHandWrittenLoop) {
   const auto result = run({"train.precision=\"fp32\"", "stage.teacher.optimizer.weight_decay=0.01",
                            "stage.teacher.optimizer.nesterov=true"});
@@ -327,8 +410,8 @@ TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
                                         at::Device(GetParam() == "cuda" ? at::kCUDA : at::kCPU));
   EXPECT_EQ(again[0].test.top1, result.stages[1].networks[0].test.top1);
   EXPECT_NEAR(again[0].test.nll, result.stages[1].networks[0].test.nll, 1e-6);
-  EXPECT_NEAR(again[0].calibration.nll, again[0].test.nll, 1e-5);
-  EXPECT_NEAR(again[0].calibration.accuracy, again[0].test.top1, 1e-9);
+  EXPECT_NEAR(again[0].test.calibration.nll, again[0].test.nll, 1e-5);
+  EXPECT_NEAR(again[0].test.calibration.accuracy, again[0].test.top1, 1e-9);
 }
 
 TEST_P(EngineTest, ATeacherCanComeFromAFileOrAnotherRun) {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "files/atomic_file.h"
 #include "kd/diagnostics.h"
@@ -133,25 +134,34 @@ TEST_F(RecordTest, RecordsRoundTripAndACutLineIsLeftOut) {
   EXPECT_TRUE(std::isnan(back[1].value));
 }
 
-TEST(ClassificationMeter, AgreesWithNumbersByHand) {
-  kd::ClassificationMeter meter(3, at::kCPU);
+TEST(MeasureClassification, AgreesWithNumbersByHand) {
   // Softmax of (ln 1, ln 2, ln 5) is (1/8, 2/8, 5/8).
   const at::Tensor logits = at::tensor({1.0F, 2.0F, 5.0F}).log().repeat({4, 1});
-  meter.add(logits, at::tensor({2, 2, 1, 0}, at::kLong));
-  const auto result = meter.result();
+  const auto result = kd::measure_classification(logits, at::tensor({2, 2, 1, 0}, at::kLong));
   EXPECT_EQ(result.samples, 4);
   EXPECT_DOUBLE_EQ(result.top1, 0.5);
   EXPECT_DOUBLE_EQ(result.top5, 1.0);
   EXPECT_NEAR(result.nll, -(2 * std::log(5 / 8.0) + std::log(2 / 8.0) + std::log(1 / 8.0)) / 4, 1e-6);
   EXPECT_EQ(result.per_class, (std::vector<double>{0, 0, 1}));
   EXPECT_EQ(result.per_class_samples, (std::vector<std::int64_t>{1, 1, 2}));
+  // All four in one bin: confidence 5/8, accuracy 1/2.
+  EXPECT_NEAR(result.calibration.ece, 1 / 8.0, 1e-6);
+  EXPECT_NEAR(result.calibration.oe, 5 / 8.0 / 8, 1e-6);
 }
 
-TEST(ClassificationMeter, TopFiveAndClassesWithoutSamples) {
-  kd::ClassificationMeter meter(8, at::kCPU);
+TEST(MeasureClassification, ComesBackFromItsFile) {
+  const at::Tensor logits = at::arange(24, at::kFloat).sin().view({6, 4});
+  const auto result = kd::measure_classification(logits, at::tensor({0, 1, 2, 0, 1, 2}, at::kLong));
+  const auto back = kd::classification_from_json(nlohmann::json::parse(kd::to_json(result).dump()));
+  EXPECT_EQ(kd::to_json(back).dump(), kd::to_json(result).dump());
+  EXPECT_EQ(kd::calibration_measures(back.calibration), kd::calibration_measures(result.calibration));
+  EXPECT_GT(back.calibration.brier, 0);
+  EXPECT_TRUE(std::isnan(back.per_class[3]));
+}
+
+TEST(MeasureClassification, TopFiveAndClassesWithoutSamples) {
   const at::Tensor logits = at::arange(8, at::kFloat).repeat({2, 1});  // classes 3 … 7 are the best five
-  meter.add(logits, at::tensor({3, 2}, at::kLong));
-  const auto result = meter.result();
+  const auto result = kd::measure_classification(logits, at::tensor({3, 2}, at::kLong));
   EXPECT_DOUBLE_EQ(result.top5, 0.5);
   EXPECT_DOUBLE_EQ(result.top1, 0.0);
   EXPECT_TRUE(std::isnan(result.per_class[7]));

@@ -29,6 +29,9 @@ class KD_API AnalysisContext {
  public:
   virtual ~AnalysisContext();
   virtual const std::vector<AnalysedNetwork>& networks() const = 0;
+  /// A network of another run, on the data of its own stage. `run` is its run folder; an empty `network` means the
+  /// stage's only one. Throws FileError where there is none.
+  virtual AnalysedNetwork load(const std::string& run, const std::string& stage, const std::string& network) = 0;
   /// Writes `text` as a file of the run's analysis folder, whole or not at all. Where an earlier analysis of the run
   /// wrote one of this name, a number is added to it.
   virtual void write(const std::string& file_name, const std::string& text) = 0;

@@ -23,9 +23,11 @@ class KD_API Augmentation {
   /// Changes the batch in place by assigning new tensors (batch.change_images()). The key holds for one epoch: what
   /// happens to a sample must follow from the key and `batch.index` alone (random_uniform(key, batch.index, lanes)).
   virtual void apply(Batch& batch, RandomKey key) const = 0;
-  /// How many different views of one sample it makes; 0 where they are not counted. With more than one, apply() numbers
-  /// them: view = view · views() + its own number.
+  /// How many different views of one sample it makes; 0 where they are not counted.
   virtual std::int64_t views() const { return 0; }
+  /// Which of them apply() makes of each sample under this key: int64 in [0, views()), N. Asked only where there is
+  /// more than one.
+  virtual at::Tensor view_numbers(const at::Tensor& index, RandomKey key) const;
   /// Whether it mixes samples, so that a target has two labels.
   virtual bool mixes() const { return false; }
   /// Names of the extra views that it adds to a batch.

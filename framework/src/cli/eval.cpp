@@ -40,16 +40,12 @@ void add_eval(CLI::App& app) {
                                                   device, {.bins = given->bins, .rule = BinRule::kUpperClosed})) {
         json.push_back({{"stage", one.stage}, {"network", one.network}});
         json.back().update(to_json(one.test));
-        json.back().update({{"ece", one.calibration.ece},
-                            {"oe", one.calibration.oe},
-                            {"brier", one.calibration.brier},
-                            {"entropy", one.calibration.entropy}});
         if (given->json) continue;
         fmt::print(
             "{:<24} {:<16} top-1 {:.2f} %  top-5 {:.2f} %  NLL {:.4f}  ECE {:.4f}  OE {:.4f}  Brier {:.4f}  ({} "
             "images)\n",
-            one.stage, one.network, 100 * one.test.top1, 100 * one.test.top5, one.test.nll, one.calibration.ece,
-            one.calibration.oe, one.calibration.brier, one.test.samples);
+            one.stage, one.network, 100 * one.test.top1, 100 * one.test.top5, one.test.nll, one.test.calibration.ece,
+            one.test.calibration.oe, one.test.calibration.brier, one.test.samples);
       }
     }
     if (given->json) fmt::print("{}\n", json.dump(2));

@@ -29,6 +29,8 @@ void print_json(const RunResult& result) {
                                 {"top1", network.test.top1},
                                 {"top5", network.test.top5},
                                 {"nll", network.test.nll},
+                                {"ece", network.test.calibration.ece},
+                                {"oe", network.test.calibration.oe},
                                 {"seconds", stage.seconds},
                                 {"reused", stage.reused}});
     }

@@ -1,6 +1,7 @@
 // batches.h: everything here is a few tensor operations on the device of the set.
 #include "data/batches.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros_like.h>
@@ -23,7 +24,7 @@ RandomKey key_of(RandomKey epoch_key, std::size_t i) { return epoch_key.with("au
 }  // namespace
 
 void AugmentationChain::apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const {
-  if (views() > 1) batch.view = at::zeros_like(batch.index);
+  if (views() > 1) batch.view = view_numbers(batch.index, epoch_key);
   for (std::size_t i = 0; i < augmentations_.size(); ++i) {
     fetch_companions(batch, set, epoch_key, i);
     augmentations_[i]->apply(batch, key_of(epoch_key, i));
@@ -62,6 +63,15 @@ std::int64_t AugmentationChain::views() const {
   std::int64_t views = 1;
   for (const auto& augmentation : augmentations_) views *= augmentation->views();
   return views;
+}
+
+at::Tensor AugmentationChain::view_numbers(const at::Tensor& index, RandomKey epoch_key) const {
+  at::Tensor numbers = at::zeros_like(index);
+  for (std::size_t i = 0; i < augmentations_.size(); ++i) {
+    const std::int64_t views = augmentations_[i]->views();
+    if (views > 1) numbers = numbers * views + augmentations_[i]->view_numbers(index, key_of(epoch_key, i));
+  }
+  return numbers;
 }
 
 bool AugmentationChain::mixes() const {

@@ -29,6 +29,8 @@ class KD_API AugmentationChain {
   at::Tensor apply_in_evaluation(const at::Tensor& images) const;
   /// Number of views of one sample; 0 where they are not counted, 1 where nothing is random.
   std::int64_t views() const;
+  /// Which of them apply_in_training() shows of each sample: int64 in [0, views()), N; all 0 where there is only one.
+  at::Tensor view_numbers(const at::Tensor& index, RandomKey epoch_key) const;
   /// Whether any of them mixes samples.
   bool mixes() const;
   /// Names of the extra views that they add.

@@ -72,6 +72,13 @@ void add_label_noise(Positions& labels, const Positions& train, std::int64_t cla
   }
 }
 
+/// Hides the labels of an exact share of the training images.
+void hide_labels(Positions& labels, Positions train, double share, RandomKey key) {
+  shuffle(train, key);
+  train.resize(static_cast<std::size_t>(std::llround(share * static_cast<double>(train.size()))));
+  for (const std::int64_t position : train) labels[static_cast<std::size_t>(position)] = -1;
+}
+
 }  // namespace
 
 SelectedSamples select_samples(const Positions& labels, std::int64_t classes, const DataSelection& selection,
@@ -123,6 +130,7 @@ SelectedSamples select_samples(const Positions& labels, std::int64_t classes, co
   add_label_noise(result.labels, result.train,
                   selection.classes.empty() ? classes : static_cast<std::int64_t>(selection.classes.size()),
                   selection.label_noise, key.with("noise"));
+  hide_labels(result.labels, result.train, selection.unlabelled, key.with("unlabelled"));
   return result;
 }
 

@@ -84,24 +84,15 @@ class RunAnalysisContext final : public AnalysisContext {
       const TrainingData data = load_training_data(plan.data, context.data_root,
                                                    static_cast<std::uint64_t>(context.plan.seed), context.device);
       for (const NetworkResult& result : stages[i].networks) {
-        StoredNetwork network(stages[i], result, "best", data.info, plan.train, context.device);
-        AnalysedNetwork analysed{.stage = stages[i].stage,
-                                 .network = result.name,
-                                 .class_names = data.info.class_names,
-                                 .test_logits = network.logits(data.test).cpu(),
-                                 .test_labels = data.test.labels.cpu(),
-                                 .validation_logits = {},
-                                 .validation_labels = {}};
-        if (data.has_validation()) {
-          analysed.validation_logits = network.logits(data.validation).cpu();
-          analysed.validation_labels = data.validation.labels.cpu();
-        }
-        networks_.push_back(std::move(analysed));
+        networks_.push_back(answer_splits(stages[i], result, plan.train, data, context.device));
       }
     }
   }
 
   const std::vector<AnalysedNetwork>& networks() const override { return networks_; }
+  AnalysedNetwork load(const std::string& run, const std::string& stage, const std::string& network) override {
+    return load_network(run, stage, network, context_.data_root, context_.device);
+  }
   void write(const std::string& file_name, const std::string& text) override {
     const int count = ++written_[file_name];
     const std::filesystem::path file(file_name);
@@ -156,7 +147,8 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
                      .max_steps = options.max_steps,
                      .progress = logging,
                      .sinks = folder.sinks(),
-                     .finished = {}};
+                     .finished = {},
+                     .answers = std::make_shared<AnswerCaches>(most_cache_bytes(device))};
   RunResult result{.folder = folder.path(), .stages = {}};
   try {
     for (const StagePlan& stage : plan.stages) {
@@ -198,23 +190,26 @@ void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Pro
                            .max_steps = 0,
                            .progress = progress,
                            .sinks = {},
-                           .finished = {}};
+                           .finished = {},
+                           .answers = nullptr};
   for (const StagePlan& stage : plan.stages) check_stage(stage, context, diagnostics);
   make_analyses(plan);
   diagnostics.throw_if_any();
 }
 
 std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
-  std::string text = fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8} {:>8} {:>8} {:>9}\n", "stage", "network",
-                                 "parameters", "epochs", "top-1 %", "top-5 %", "NLL", "seconds");
+  std::string text = fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9}\n", "stage", "network",
+                                 "parameters", "epochs", "top-1 %", "top-5 %", "NLL", "ECE", "OE", "seconds");
   for (const StageResult& stage : stages) {
     for (const NetworkResult& network : stage.networks) {
-      text += fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8.2f} {:>8.2f} {:>8.4f} {:>9}\n", stage.stage, network.name,
-                          network.parameters, stage.epochs, 100 * network.test.top1, 100 * network.test.top5,
-                          network.test.nll, stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds));
+      text += fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8.2f} {:>8.2f} {:>8.4f} {:>7.4f} {:>7.4f} {:>9}\n",
+                          stage.stage, network.name, network.parameters, stage.epochs, 100 * network.test.top1,
+                          100 * network.test.top5, network.test.nll, network.test.calibration.ece,
+                          network.test.calibration.oe, stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds));
     }
   }
-  // A distilled student against the same network trained on labels alone: the question that most recipes ask.
+  // A distilled student against the same network trained on labels alone, the first such stage of the recipe: the
+  // question that most recipes ask.
   for (std::size_t i = 0; i < stages.size(); ++i) {
     if (plan.stages[i].teachers.empty()) continue;
     for (std::size_t j = 0; j < stages.size(); ++j) {
@@ -225,18 +220,24 @@ std::string result_table(const std::vector<StageResult>& stages, const Experimen
       if (!same) continue;
       text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage,
                           100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1));
+      break;
     }
   }
   return text;
 }
 
 std::string summary_csv(const std::vector<StageResult>& stages) {
-  std::string text = "stage,network,parameters,epochs,seconds,reused,top1,top5,nll,samples\n";
+  std::string text = "stage,network,parameters,epochs,seconds,reused,top1,top5,nll,samples";
+  for (const auto& [name, value] : calibration_measures({})) text += fmt::format(",{}", name);
+  text += '\n';
   for (const StageResult& stage : stages) {
     for (const NetworkResult& network : stage.networks) {
-      text += fmt::format("{},{},{},{},{:.3f},{},{},{},{},{}\n", stage.stage, network.name, network.parameters,
+      text += fmt::format("{},{},{},{},{:.3f},{},{},{},{},{}", stage.stage, network.name, network.parameters,
                           stage.epochs, stage.seconds, stage.reused, network.test.top1, network.test.top5,
                           network.test.nll, network.test.samples);
+      for (const auto& [name, value] : calibration_measures(network.test.calibration))
+        text += fmt::format(",{}", value);
+      text += '\n';
     }
   }
   return text;

@@ -10,6 +10,7 @@ namespace kd {
 namespace {
 
 constexpr const char* kSamples = "samples";
+constexpr const char* kLabelled = "labelled";  // samples that an accuracy is a share of
 
 /// Hits of a batch; of mixed targets, each of the two labels counts by its weight (Zhang et al., arXiv 1710.09412).
 at::Tensor count_hits(const at::Tensor& logits, const Targets& targets) {
@@ -35,7 +36,10 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
     accumulate("loss", term.value, samples * term.weight);
   }
   const bool labels_fit = logits.size(0) == targets.labels.size(0);  // a scheme may run several views in one pass
-  if (labels_fit) accumulate("top1", count_hits(logits, targets), 1);
+  if (labels_fit) {
+    accumulate("top1", count_hits(logits, targets), 1);
+    accumulate(kLabelled, targets.labels.ge(0).sum(), 1);
+  }
   auto& count = sums_[kSamples];
   if (!count.defined()) count = at::zeros({}, at::TensorOptions().dtype(at::kDouble));
   count.add_(samples);
@@ -48,11 +52,12 @@ std::map<std::string, double> TrainingMeter::means() const {
   for (const auto& [name, sum] : sums_) all.push_back(sum.to(sums_.begin()->second.device()));
   const at::Tensor values = at::stack(all).cpu();
   const double* value = values.const_data_ptr<double>();
-  const double samples = sums_.at(kSamples).item<double>();
-  for (const auto& [name, sum] : sums_) {
-    if (name != kSamples) means[name] = *value / samples;
-    ++value;
-  }
+  for (const auto& [name, sum] : sums_) means[name] = *value++;
+  const double samples = means.at(kSamples);
+  const double labelled = means.contains(kLabelled) ? means.at(kLabelled) : samples;
+  means.erase(kSamples);
+  means.erase(kLabelled);
+  for (auto& [name, mean] : means) mean /= name == "top1" ? labelled : samples;
   return means;
 }
 

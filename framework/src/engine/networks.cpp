@@ -11,12 +11,12 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 #include <torch/utils.h>
 
 #include "engine/device.h"
-#include "engine/stop.h"
 
 namespace kd {
 namespace {
@@ -365,35 +365,39 @@ FrozenNetwork::FrozenNetwork(std::string name, std::unique_ptr<Model> model, con
 
 FrozenNetwork::~FrozenNetwork() = default;
 
+at::Tensor FrozenNetwork::pass(const at::Tensor& images, Taps* taps) {
+  const torch::NoGradGuard no_grad;
+  return model_->forward(in_memory_order(images.to(placement_.precision), placement_), {taps, pass_key_});
+}
+
+at::Tensor FrozenNetwork::finish(const at::Tensor& logits) const {
+  const at::Tensor precise = logits.to(at::kFloat);
+  return plan_.temperature == 1 ? precise : precise / plan_.temperature;
+}
+
 Outputs FrozenNetwork::outputs(const Batch& batch, const TapRequest& taps) {
-  if (cached_logits_.defined() && taps.empty()) return {cached_logits_.index_select(0, batch.index), {}};
-  return forward(batch.images, taps);
+  if (!cache_ || !taps.empty()) return forward(batch.images, taps);
+  const at::Tensor view = batch.view.defined() ? batch.view : at::zeros_like(batch.index);
+  return {finish(cache_->get(batch.index, view)), {}};
 }
 
 Outputs FrozenNetwork::forward(const at::Tensor& images, const TapRequest& taps) {
-  const torch::NoGradGuard no_grad;
   Outputs outputs{{}, Taps(taps)};
-  outputs.logits = model_->forward(in_memory_order(images.to(placement_.precision), placement_),
-                                   {taps.empty() ? nullptr : &outputs.taps, pass_key_});
-  if (outputs.logits.scalar_type() != at::kFloat) outputs.logits = outputs.logits.to(at::kFloat);
-  if (plan_.temperature != 1) outputs.logits = outputs.logits / plan_.temperature;
+  outputs.logits = finish(pass(images, taps.empty() ? nullptr : &outputs.taps));
   return outputs;
 }
 
-void FrozenNetwork::cache_logits(const ImageSet& train, const AugmentationChain& augmentations,
-                                 std::int64_t batch_size) {
-  const std::int64_t samples = train.labels.size(0);
-  for (std::int64_t begin = 0; begin < samples; begin += batch_size) {
-    throw_if_stopped("while the logits of teacher '" + name_ + "' were computed");
-    const std::int64_t count = std::min(batch_size, samples - begin);
-    // Augmentations with one view do the same to a sample in training, whatever its key.
-    Batch batch;
-    batch.images = train.images.narrow(0, begin, count);
-    batch.index = at::arange(begin, begin + count, train.labels.options());
-    augmentations.apply_in_training(batch, train, {});
-    const at::Tensor rows = forward(batch.images, {}).logits;
-    if (!cached_logits_.defined()) cached_logits_ = at::empty({samples, rows.size(1)}, rows.options());
-    cached_logits_.narrow(0, begin, count).copy_(rows);
+void FrozenNetwork::fill_cache(const ImageSet& train, const AugmentationChain& augmentations, const at::Tensor& index,
+                               RandomKey epoch_key, std::int64_t rows) {
+  if (!cache_) return;
+  const at::Tensor missing = cache_->find_missing(index, augmentations.view_numbers(index, epoch_key));
+  for (std::int64_t begin = 0; begin < missing.size(0); begin += rows) {
+    // Every pass has the same number of rows, the last one repeating some: an answer must not depend on which others
+    // were missing, and the sums in a pass are ordered by its shape.
+    const at::Tensor positions = at::arange(begin, begin + rows, missing.options()).clamp_max(missing.size(0) - 1);
+    Batch batch = cut_batch(train, missing.index_select(0, positions));
+    augmentations.apply_in_training(batch, train, epoch_key);
+    cache_->put(batch.index, augmentations.view_numbers(batch.index, epoch_key), pass(batch.images, nullptr));
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "data/batches.h"
 #include "data/training_data.h"
+#include "engine/answer_cache.h"
 #include "kd/model.h"
 #include "kd/optimizer.h"
 #include "kd/schedule.h"
@@ -118,23 +119,32 @@ class KD_API FrozenNetwork final : public Teacher {
   Outputs outputs(const Batch& batch, const TapRequest& taps) override;
   Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
 
-  /// Computes the logits of every training sample once; outputs() then only looks them up. Exact where a sample has one
-  /// view.
-  void cache_logits(const ImageSet& train, const AugmentationChain& augmentations, std::int64_t batch_size);
+  /// From now on outputs() looks logits up in `cache`, which fill_cache() keeps ahead of the steps.
+  void use_cache(std::shared_ptr<AnswerCache> cache) { cache_ = std::move(cache); }
+  /// Computes what the cache lacks of the training samples at `index`, as the epoch of that key shows them, `rows` at a
+  /// time.
+  void fill_cache(const ImageSet& train, const AugmentationChain& augmentations, const at::Tensor& index,
+                  RandomKey epoch_key, std::int64_t rows);
 
   /// Tells the network which step it answers in: a new dropout mask for each, in training mode.
   void begin_step(std::int64_t step) { pass_key_ = key_.with(static_cast<std::uint64_t>(step)); }
+  bool has_cache() const { return cache_ != nullptr; }
   bool in_training_mode() const { return plan_.training_mode; }
 
   Model& model() { return *model_; }
 
  private:
+  /// Logits as the network gives them.
+  at::Tensor pass(const at::Tensor& images, Taps* taps);
+  /// Logits as a loss wants them: float, at the teacher's own temperature.
+  at::Tensor finish(const at::Tensor& logits) const;
+
   std::string name_;
   std::unique_ptr<Model> model_;
   Placement placement_;
   TeacherPlan plan_;
   RandomKey key_, pass_key_;
-  at::Tensor cached_logits_;
+  std::shared_ptr<AnswerCache> cache_;
 };
 
 }  // namespace kd

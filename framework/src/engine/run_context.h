@@ -5,9 +5,11 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/answer_cache.h"
 #include "engine/progress.h"
 #include "metrics/classification.h"
 #include "recipe/plan.h"
@@ -46,6 +48,7 @@ struct KD_API RunContext {
   Progress& progress;
   std::vector<Sink*> sinks;
   std::map<std::string, StageResult> finished;  ///< stages of this run so far
+  std::shared_ptr<AnswerCaches> answers;        ///< of the teachers
 };
 
 }  // namespace kd

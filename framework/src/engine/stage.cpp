@@ -46,6 +46,7 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   }
   write_file(folder / "settings.toml", write_recipe(plan.resolved));
   parts.prepare();
+  context.progress.say(fmt::format("stage {}: {}", plan.name, parts.describe()));
   const auto checkpoint = newest_checkpoint(folder / "ckpt");
   if (!checkpoint) std::filesystem::remove(folder / "metrics.jsonl");
   StageLoop loop(plan, context, parts, folder);

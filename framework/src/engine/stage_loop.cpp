@@ -16,6 +16,10 @@
 namespace kd {
 namespace {
 
+/// Steps for which cached teachers answer ahead: what is missing is found once for all of them, which waits for the
+/// device, and a stop is not seen before they are done.
+constexpr std::int64_t kStepsAhead = 32;
+
 std::string meter_prefix(const std::string& network) { return "meter." + network + "."; }
 
 }  // namespace
@@ -74,7 +78,9 @@ void StageLoop::run_epoch() {
   epoch_start_batch_ = batch_;
   const RandomKey epoch_key = parts_.key().with(static_cast<std::uint64_t>(epoch_));
   const at::Tensor order = epoch_order(parts_.samples(), epoch_key, context_.device);
+  std::int64_t answered = batch_;
   while (batch_ < batches_ && !steps_are_used_up()) {
+    if (batch_ == answered) answered = prepare_answers(order);
     run_step(order);
     if (stop_requested()) stop();
     report_moment();
@@ -87,12 +93,21 @@ void StageLoop::run_epoch() {
   batch_ = 0;
 }
 
+std::int64_t StageLoop::prepare_answers(const at::Tensor& order) {
+  std::int64_t end = std::min(batch_ + kStepsAhead, batches_);
+  if (context_.max_steps > 0) end = std::min(end, batch_ + context_.max_steps - step_);
+  const std::int64_t size = plan_.train.batch_size;
+  const std::int64_t begin = batch_ * size;
+  parts_.prepare_answers(order.narrow(0, begin, std::min(end * size, parts_.samples()) - begin), epoch_);
+  return end;
+}
+
 void StageLoop::run_step(const at::Tensor& order) {
   const std::int64_t begin = batch_ * plan_.train.batch_size;
   const std::int64_t count = std::min(plan_.train.batch_size, parts_.samples() - begin);
   const ImageSet& train = parts_.training_data().train;
   Batch batch = cut_batch(train, order.narrow(0, begin, count));
-  parts_.augmentations().apply_in_training(batch, train, parts_.key().with(static_cast<std::uint64_t>(epoch_)));
+  parts_.augmentations().apply_in_training(batch, train, parts_.view_key(epoch_));
   targets_ = &batch.targets;
   parts_.begin_step(step_);
   parts_.scheme().step(batch, *this);
@@ -159,13 +174,14 @@ std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& nu
   for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
     TrainedNetwork& network = *parts_.trained()[i];
     const auto measure = [&](const ImageSet& set, const std::string& split) {
-      ClassificationMeter meter(data.info.classes(), context_.device);
-      meter.add(network.evaluate(set, parts_.augmentations(), plan_.train.evaluation_batch_size), set.labels);
-      const ClassificationResult result = meter.result();
+      const at::Tensor logits = network.evaluate(set, parts_.augmentations(), plan_.train.evaluation_batch_size);
+      const ClassificationResult result = measure_classification(logits, set.labels);
       Numbers& of_network = numbers[network.name()];
       of_network[split + "/nll"] = result.nll;
       of_network[split + "/top1"] = result.top1;
       of_network[split + "/top5"] = result.top5;
+      for (const auto& [name, value] : calibration_measures(result.calibration))
+        of_network[fmt::format("{}/{}", split, name)] = value;
       for (std::size_t c = 0; c < result.per_class.size(); ++c) {
         of_network[fmt::format("{}/top1/class/{}", split, c)] = result.per_class[c];
       }

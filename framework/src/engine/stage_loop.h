@@ -34,6 +34,8 @@ class StageLoop final : public Updater {
 
   void run_epoch();
   void run_step(const at::Tensor& order);
+  /// Has the teachers answer the next steps of the epoch, where their answers are cached; returns the batch after them.
+  std::int64_t prepare_answers(const at::Tensor& order);
   void end_epoch();
   void report_moment();
   /// Evaluates every network; fills results_ and returns the mean top-1 and NLL that the choice of an epoch follows.

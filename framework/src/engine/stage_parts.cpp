@@ -16,8 +16,8 @@
 namespace kd {
 namespace {
 
-/// A table of cached logits may take this much memory.
-constexpr std::int64_t kMostCacheBytes = std::int64_t{2} << 30;
+/// Fully connected networks answer this many batches at once: one is too little work for a pass.
+constexpr std::int64_t kBatchesOfPass = 16;
 
 /// Below this many multiply-adds a step, a second thread costs more in waiting than it computes: a 784-196-10 network
 /// at batch 32 trains faster on one thread, and two threads are many times slower as soon as another process wants a
@@ -80,6 +80,9 @@ StageParts::StageParts(const StagePlan& plan, const RunContext& context)
     : plan_(plan),
       context_(context),
       key_(stage_key(context.plan, plan)),
+      // Students of one recipe see the same views, whatever their stage: a teacher then answers the second from its
+      // cache, and what differs between them is not the luck of their crops.
+      view_key_(plan.teachers.empty() ? key_ : RandomKey{static_cast<std::uint64_t>(context.plan.seed)}.with("views")),
       data_(load_training_data(plan.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed),
                                context.device)),
       augmentations_(plan.train.augment, data_.info) {
@@ -109,6 +112,14 @@ void StageParts::make_networks() {
 
 std::string StageParts::precision_name() const { return kd::precision_name(placement_.precision); }
 
+std::string StageParts::describe() const {
+  std::string text = precision_name() + (placement_.channels_last ? ", channels last" : "");
+  if (context_.device.is_cpu()) text += fmt::format(", {} thread(s)", at::get_num_threads());
+  if (frozen_.empty()) return text;
+  const auto cached = std::count_if(frozen_.begin(), frozen_.end(), [](const auto& one) { return one->has_cache(); });
+  return text + fmt::format(", answers of {} of {} teacher(s) cached", cached, frozen_.size());
+}
+
 void StageParts::make_teachers(bool with_weights) {
   for (const TeacherPlan& teacher : plan_.teachers) {
     const TeacherSource source = find_teacher(teacher, context_);
@@ -125,9 +136,7 @@ void StageParts::make_teachers(bool with_weights) {
 void StageParts::prepare() {
   choose_threads();
   assemble(/*with_weights=*/true);
-  if (!should_cache()) return;
-  for (const auto& teacher : frozen_)
-    teacher->cache_logits(data_.train, augmentations_, plan_.train.evaluation_batch_size);
+  find_caches();
 }
 
 void StageParts::check() { assemble(/*with_weights=*/false); }
@@ -147,12 +156,24 @@ void StageParts::begin_step(std::int64_t step) {
   for (const auto& teacher : frozen_) teacher->begin_step(step);
 }
 
-bool StageParts::should_cache() const {
-  const bool repeatable =
-      std::none_of(frozen_.begin(), frozen_.end(), [](const auto& teacher) { return teacher->in_training_mode(); });
-  const std::int64_t bytes = samples() * data_.info.classes() * 4 * static_cast<std::int64_t>(frozen_.size());
-  return plan_.train.teacher_cache == Switch::kAuto && repeatable && augmentations_.views() == 1 &&
-         bytes <= kMostCacheBytes;
+void StageParts::find_caches() {
+  const AnswerShape shape{.samples = samples(), .views = augmentations_.views(), .classes = data_.info.classes()};
+  if (plan_.train.teacher_cache == Switch::kOff || shape.views == 0) return;
+  std::string input = data_.fingerprint + " " + precision_name();
+  for (const ComponentSpec& spec : plan_.train.augment) input += "\n" + spec.type + " " + spec.parameters.to_toml();
+  const auto bytes = static_cast<std::int64_t>(c10::elementSize(placement_.precision));
+  for (std::size_t i = 0; i < frozen_.size(); ++i) {
+    if (frozen_[i]->in_training_mode()) continue;
+    const std::string name = teacher_identity(plan_.teachers[i], context_) + "\n" + input;
+    frozen_[i]->use_cache(context_.answers->find(name, shape, bytes, context_.device));
+  }
+}
+
+void StageParts::prepare_answers(const at::Tensor& index, std::int64_t epoch) {
+  for (const auto& teacher : frozen_) {
+    const std::int64_t batches = teacher->model().convolutional() ? 1 : kBatchesOfPass;
+    teacher->fill_cache(data_.train, augmentations_, index, view_key(epoch), batches * plan_.train.batch_size);
+  }
 }
 
 void StageParts::choose_threads() const {

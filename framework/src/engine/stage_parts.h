@@ -32,9 +32,15 @@ class StageParts final : public StageContext {
   std::vector<std::unique_ptr<TrainedNetwork>>& trained() { return trained_; }
   Scheme& scheme() { return *scheme_; }
   void begin_step(std::int64_t step);
+  /// Makes the teachers' answers to the samples at `index` ready, where they are cached.
+  void prepare_answers(const at::Tensor& index, std::int64_t epoch);
   RandomKey key() const { return key_; }
+  /// Of what augmentations make of the samples in an epoch.
+  RandomKey view_key(std::int64_t epoch) const { return view_key_.with(static_cast<std::uint64_t>(epoch)); }
   /// "fp32", "bf16" or "fp16".
   std::string precision_name() const;
+  /// What the settings left open and prepare() decided: "bf16, channels last, 2 threads, cached teachers".
+  std::string describe() const;
 
   // StageContext
   const std::vector<Network*>& networks() override { return networks_; }
@@ -49,11 +55,11 @@ class StageParts final : public StageContext {
   void make_teachers(bool with_weights);
   void assemble(bool with_weights);
   void choose_threads() const;
-  bool should_cache() const;
+  void find_caches();
 
   const StagePlan& plan_;
   const RunContext& context_;
-  RandomKey key_;
+  RandomKey key_, view_key_;
   TrainingData data_;
   AugmentationChain augmentations_;
   Placement placement_;

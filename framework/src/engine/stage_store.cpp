@@ -19,26 +19,11 @@ namespace kd {
 namespace {
 
 /// Raised whenever the same settings come to give other numbers.
-constexpr const char* kNumerics = "kdrun-numerics-1";
+constexpr const char* kNumerics = "kdrun-numerics-2";
 
 /// Settings of a stage that change its speed, not its result.
 constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "teachers",
                                        "precision"};
-
-std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context) {
-  std::string fingerprint;
-  if (!teacher.file.empty()) {
-    fingerprint = file_digest(teacher.file) + teacher.model.type + teacher.model.parameters.to_toml();
-  } else if (!teacher.run.empty()) {
-    const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
-    if (!result) throw FileError(teacher.run + " holds no finished stage '" + teacher.stage + "'");
-    fingerprint = result->fingerprint;
-  } else {
-    fingerprint = context.finished.at(teacher.stage).fingerprint;
-  }
-  return fmt::format("{} {} {} {} {} {}", fingerprint, teacher.network, teacher.checkpoint, teacher.weight,
-                     teacher.temperature, teacher.training_mode);
-}
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {
   return {{"name", network.name},
@@ -79,6 +64,20 @@ void collect_libraries(const Value& value, std::set<std::filesystem::path>& libr
 
 }  // namespace
 
+std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context) {
+  std::string fingerprint;
+  if (!teacher.file.empty()) {
+    fingerprint = file_digest(teacher.file) + teacher.model.type + teacher.model.parameters.to_toml();
+  } else if (!teacher.run.empty()) {
+    const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
+    if (!result) throw FileError(teacher.run + " holds no finished stage '" + teacher.stage + "'");
+    fingerprint = result->fingerprint;
+  } else {
+    fingerprint = context.finished.at(teacher.stage).fingerprint;
+  }
+  return fmt::format("{} {} {}", fingerprint, teacher.network, teacher.checkpoint);
+}
+
 std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, const std::string& data_fingerprint,
                               const std::string& precision) {
   Value settings = plan.resolved;
@@ -92,7 +91,10 @@ std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, 
   std::set<std::filesystem::path> libraries;
   collect_libraries(settings, libraries);
   for (const auto& library : libraries) digest.add(library.filename().string() + file_digest(library));
-  for (const TeacherPlan& teacher : plan.teachers) digest.add("\nteacher " + teacher_identity(teacher, context));
+  for (const TeacherPlan& teacher : plan.teachers) {
+    digest.add(fmt::format("\nteacher {} {} {} {}", teacher_identity(teacher, context), teacher.weight,
+                           teacher.temperature, teacher.training_mode));
+  }
   return digest.hex();
 }
 

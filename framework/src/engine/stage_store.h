@@ -19,11 +19,15 @@ KD_API std::string stage_fingerprint(const StagePlan& plan, const RunContext& co
 KD_API std::filesystem::path stage_folder(const RunContext& context, const std::string& stage,
                                           const std::string& fingerprint);
 
+/// What a teacher's answers follow from: its weights, by the fingerprint of their stage or file.
+KD_API std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context);
+
 KD_API void write_result(const StageResult& result);
 /// The result in `folder` if a stage was finished there and its networks are intact.
 KD_API std::optional<StageResult> read_result(const std::filesystem::path& folder);
 
-/// The weights of a network of a finished stage. `checkpoint` is "last" or "best". Throws FileError where it is damaged.
+/// The weights of a network of a finished stage. `checkpoint` is "last" or "best". Throws FileError where it is
+/// damaged.
 KD_API std::filesystem::path network_file(const StageResult& stage, const std::string& network,
                                           const std::string& checkpoint);
 

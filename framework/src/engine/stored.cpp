@@ -24,12 +24,6 @@ StageResult require_result(const std::filesystem::path& stage_folder) {
   return *std::move(result);
 }
 
-ClassificationResult measure(const at::Tensor& logits, const ImageSet& set, std::int64_t classes) {
-  ClassificationMeter meter(classes, logits.device());
-  meter.add(logits, set.labels);
-  return meter.result();
-}
-
 }  // namespace
 
 StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
@@ -45,6 +39,42 @@ StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& netw
 
 at::Tensor StoredNetwork::logits(const ImageSet& set) {
   return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_);
+}
+
+AnalysedNetwork answer_splits(const StageResult& stage, const NetworkResult& network, const TrainSettings& train,
+                              const TrainingData& data, at::Device device) {
+  StoredNetwork stored(stage, network, "best", data.info, train, device);
+  AnalysedNetwork answered{.stage = stage.stage,
+                           .network = network.name,
+                           .class_names = data.info.class_names,
+                           .test_logits = stored.logits(data.test).cpu(),
+                           .test_labels = data.test.labels.cpu(),
+                           .validation_logits = {},
+                           .validation_labels = {}};
+  if (data.has_validation()) {
+    answered.validation_logits = stored.logits(data.validation).cpu();
+    answered.validation_labels = data.validation.labels.cpu();
+  }
+  return answered;
+}
+
+AnalysedNetwork load_network(const std::filesystem::path& run, const std::string& stage, const std::string& network,
+                             const std::filesystem::path& data_root, at::Device device) {
+  const std::filesystem::path folder = run / "stages" / stage;
+  const StageResult result = require_result(folder);
+  const auto settings = read_stage_settings(folder / "settings.toml", registered_components());
+  const auto found = std::find_if(result.networks.begin(), result.networks.end(), [&](const NetworkResult& one) {
+    return network.empty() ? result.networks.size() == 1 : one.name == network;
+  });
+  if (found == result.networks.end()) {
+    std::vector<std::string> names;
+    for (const NetworkResult& one : result.networks) names.push_back(one.name);
+    throw FileError(fmt::format("{}: no network '{}'\n    hint: {}", folder.string(), network,
+                                name_hint(network, names, "networks")));
+  }
+  TrainingData data = load_training_data(settings.data, data_root, 0, device);
+  data.validation = {};  // it belongs to the seed of that run
+  return answer_splits(result, *found, settings.train, data, device);
 }
 
 std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& run) {
@@ -71,8 +101,7 @@ std::vector<Evaluation> evaluate_stage(const std::filesystem::path& stage_folder
   for (const NetworkResult& network : result.networks) {
     StoredNetwork stored(result, network, checkpoint, set.info, settings.train, device);
     const at::Tensor logits = stored.logits(set.test);
-    evaluations.push_back({result.stage, network.name, measure(logits, set.test, set.info.classes()),
-                           measure_calibration_of_logits(logits, set.test.labels, bins)});
+    evaluations.push_back({result.stage, network.name, measure_classification(logits, set.test.labels, bins)});
   }
   return evaluations;
 }
@@ -112,9 +141,9 @@ NetworkResult check_weights(const TensorMap& weights, const std::string& source,
   result.parameters = count_parameters(*network);
   if (!set) return result;
   const AugmentationChain normalisation({parse_component("augmentation", {}, "{ type = 'normalize' }")}, info);
-  result.test =
-      measure(evaluate_logits(*network, placement, set->test, normalisation, TrainSettings{}.evaluation_batch_size),
-              set->test, info.classes());
+  result.test = measure_classification(
+      evaluate_logits(*network, placement, set->test, normalisation, TrainSettings{}.evaluation_batch_size),
+      set->test.labels);
   return result;
 }
 

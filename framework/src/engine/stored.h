@@ -10,7 +10,7 @@
 #include "data/training_data.h"
 #include "engine/networks.h"
 #include "engine/run_context.h"
-#include "kd/calibration.h"
+#include "kd/analysis.h"
 #include "kd/model.h"
 
 namespace kd {
@@ -32,6 +32,16 @@ class KD_API StoredNetwork {
   std::int64_t batch_size_;
 };
 
+/// A trained network with its answers to the test split and, where `data` has one, the validation split.
+KD_API AnalysedNetwork answer_splits(const StageResult& stage, const NetworkResult& network, const TrainSettings& train,
+                                     const TrainingData& data, at::Device device);
+
+/// The network of a finished stage of another run with its answers to the test split of its own data; an empty
+/// `network` means the stage's only one. Throws FileError where there is none.
+KD_API AnalysedNetwork load_network(const std::filesystem::path& run, const std::string& stage,
+                                    const std::string& network, const std::filesystem::path& data_root,
+                                    at::Device device);
+
 /// The folders of the finished stages of a run folder, or the stage folder itself. Throws FileError where there are
 /// none.
 KD_API std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& run);
@@ -40,7 +50,6 @@ KD_API std::vector<std::filesystem::path> finished_stages(const std::filesystem:
 struct KD_API Evaluation {
   std::string stage, network;
   ClassificationResult test;
-  Calibration calibration;
 };
 
 /// The networks of a stage of a run folder, evaluated again on the test split of its data or of `data` (TOML text of a

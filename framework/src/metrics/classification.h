@@ -1,4 +1,4 @@
-// Accuracy and likelihood of a classifier, gathered on the device and read once.
+// How well a classifier does on a split: what tables, records and result files hold of an evaluation.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kd/api.h"
+#include "kd/calibration.h"
 
 namespace kd {
 
@@ -18,26 +19,18 @@ struct KD_API ClassificationResult {
   double top5 = 0;                ///< share in [0, 1]; equals 1 below six classes
   std::vector<double> per_class;  ///< top-1 share of each class; NaN for a class without samples
   std::vector<std::int64_t> per_class_samples;
+  Calibration calibration;
 };
 
-/// As it stands in result.json and state.json; a number that is not finite becomes null.
+/// logits N×classes, labels int64 N, both on one device. Waits for the device.
+KD_API ClassificationResult measure_classification(const at::Tensor& logits, const at::Tensor& labels,
+                                                   const BinSettings& bins = {});
+
+/// The measures of calibration by the names that they have in tables and files, in order.
+KD_API std::vector<std::pair<const char*, double>> calibration_measures(const Calibration& calibration);
+
+/// As it stands in result.json and state.json; a number that is not finite becomes null. Of the bins nothing is kept.
 KD_API nlohmann::ordered_json to_json(const ClassificationResult& result);
 KD_API ClassificationResult classification_from_json(const nlohmann::json& json);
-
-class KD_API ClassificationMeter {
- public:
-  ClassificationMeter(std::int64_t classes, at::Device device);
-
-  /// logits N×classes, labels int64 N, both on the device. Starts no synchronisation.
-  void add(const at::Tensor& logits, const at::Tensor& labels);
-  /// Waits for the device.
-  ClassificationResult result() const;
-
- private:
-  std::int64_t classes_;
-  at::Tensor sums_;     // double: Σ nll, top-1 hits, top-5 hits
-  at::Tensor hits_;     // int64, classes
-  at::Tensor samples_;  // int64, classes
-};
 
 }  // namespace kd

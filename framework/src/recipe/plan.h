@@ -44,6 +44,7 @@ struct KD_API DataSelection {
   double fraction = 1;
   std::int64_t per_class = 0;
   double label_noise = 0;
+  double unlabelled = 0;
   double imbalance = 1;
 
   static void schema(Schema<DataSelection>& s);

@@ -77,6 +77,12 @@ void DataSelection::schema(Schema<DataSelection>& s) {
           "probability that a training label is replaced by one of the other classes, uniformly")
       .def(0.0)
       .range(0, 1);
+  s.field("unlabelled", &D::unlabelled,
+          "share of the training images whose label is hidden: only losses that need no label see them, such as "
+          "mimicry in semi-supervised mutual learning")
+      .def(0.0)
+      .at_least(0)
+      .below(1);
   s.field(
        "imbalance", &D::imbalance,
        "ratio of the largest to the smallest class: class c keeps a share imbalance^(-c/(C-1)) of its training images")

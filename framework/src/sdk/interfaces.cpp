@@ -2,6 +2,7 @@
 #include "kd/analysis.h"
 #include "kd/augmentation.h"
 #include "kd/dataset.h"
+#include "kd/diagnostics.h"
 #include "kd/loss.h"
 #include "kd/model.h"
 #include "kd/optimizer.h"
@@ -14,6 +15,9 @@ Analysis::~Analysis() = default;
 void Analysis::check(const std::vector<NetworkName>&) const {}
 AnalysisContext::~AnalysisContext() = default;
 Augmentation::~Augmentation() = default;
+at::Tensor Augmentation::view_numbers(const at::Tensor&, RandomKey) const {
+  throw Error("an augmentation with several views does not number them");
+}
 at::Tensor Augmentation::companions(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }
 DataSet::~DataSet() = default;
 Loss::~Loss() = default;

@@ -58,7 +58,6 @@ Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std
                  std::uint64_t seed) {
   Batch batch;
   batch.index = at::arange(n, at::TensorOptions().dtype(at::kLong));
-  batch.view = batch.index * 0;
   batch.targets.labels = batch.index.remainder(classes);
   batch.images = random_below(RandomKey{seed}.with("bytes"), batch.index, channels * height * width, 256)
                      .to(at::kByte)

@@ -4,45 +4,33 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
-#include <map>
 #include <string>
 #include <vector>
 
+#include "../shared/fake_context.h"
 #include "kd/analysis.h"
 #include "kd/plugin.h"
 
 namespace {
 
-class FakeContext final : public kd::AnalysisContext {
+/// Networks that answer one class to each sample.
+class Context final : public analysis_checks::FakeContext {
  public:
   /// The networks added from here on answer to these samples.
   void set_data(std::vector<std::string> class_names, const std::vector<std::int64_t>& labels) {
     class_names_ = std::move(class_names);
-    labels_ = at::tensor(labels, at::kLong);
+    labels_ = labels;
   }
   /// A network that answers class `predictions[i]` to sample i.
   void add(const std::string& stage, const std::string& network, const std::vector<std::int64_t>& predictions) {
     const auto classes = static_cast<std::int64_t>(class_names_.size());
-    networks_.push_back({.stage = stage,
-                         .network = network,
-                         .class_names = class_names_,
-                         .test_logits = at::eye(classes).index_select(0, at::tensor(predictions, at::kLong)),
-                         .test_labels = labels_,
-                         .validation_logits = {},
-                         .validation_labels = {}});
+    const at::Tensor logits = at::eye(classes).index_select(0, at::tensor(predictions, at::kLong));
+    FakeContext::add(stage, network, logits, labels_).class_names = class_names_;
   }
-
-  const std::vector<kd::AnalysedNetwork>& networks() const override { return networks_; }
-  void write(const std::string& file_name, const std::string& text) override { files[file_name] = text; }
-  void print(const std::string& text) override { printed += text + "\n"; }
-
-  std::map<std::string, std::string> files;
-  std::string printed;
 
  private:
   std::vector<std::string> class_names_;
-  at::Tensor labels_;
-  std::vector<kd::AnalysedNetwork> networks_;
+  std::vector<std::int64_t> labels_;
 };
 
 void analyse(kd::AnalysisContext& context, const std::string& parameters = "") {
@@ -51,8 +39,8 @@ void analyse(kd::AnalysisContext& context, const std::string& parameters = "") {
 }
 
 /// Class 0: three samples, class 1: one, class 2: none, class 3: two.
-FakeContext small_context() {
-  FakeContext context;
+Context small_context() {
+  Context context;
   context.set_data({"cat", "dog, small", "none", "the \"fox\""}, {0, 3, 0, 1, 0, 3});
   context.add("teacher", "net", {0, 3, 0, 1, 0, 3});
   context.add("student", "net", {0, 1, 2, 1, 1, 3});
@@ -60,7 +48,7 @@ FakeContext small_context() {
 }
 
 TEST(ClassAccuracy, WritesARowForEachClassAndAColumnForEachNetwork) {
-  FakeContext context = small_context();
+  Context context = small_context();
   analyse(context);
   ASSERT_EQ(context.files.size(), 1U);
   EXPECT_EQ(context.files["class_accuracy.csv"],
@@ -72,7 +60,7 @@ TEST(ClassAccuracy, WritesARowForEachClassAndAColumnForEachNetwork) {
 }
 
 TEST(ClassAccuracy, StagesMayDifferInTheirClasses) {
-  FakeContext context;
+  Context context;
   context.set_data({"a", "b"}, {0, 1, 1});
   context.add("two", "net", {0, 1, 0});
   context.set_data({"c", "b"}, {0, 1, 1, 1});
@@ -86,7 +74,7 @@ TEST(ClassAccuracy, StagesMayDifferInTheirClasses) {
 }
 
 TEST(ClassAccuracy, ShowsFewClassesAsATable) {
-  FakeContext context = small_context();
+  Context context = small_context();
   analyse(context);
   EXPECT_EQ(context.printed,
             "test accuracy of each class, in percent\n"
@@ -98,7 +86,7 @@ TEST(ClassAccuracy, ShowsFewClassesAsATable) {
 }
 
 TEST(ClassAccuracy, LooksAtSomeClassesAndTheirMean) {
-  FakeContext context = small_context();
+  Context context = small_context();
   analyse(context, ", classes = [3, 0]");
   EXPECT_EQ(context.files["class_accuracy.csv"],
             "class,name,samples,teacher/net,student/net\n"
@@ -109,16 +97,16 @@ TEST(ClassAccuracy, LooksAtSomeClassesAndTheirMean) {
 }
 
 TEST(ClassAccuracy, LeavesClassesWithoutSamplesOutOfTheMean) {
-  FakeContext context = small_context();
+  Context context = small_context();
   analyse(context, ", classes = [1, 2, 3]");
   EXPECT_NE(context.printed.find(" 75.00\n"), std::string::npos) << context.printed;
-  FakeContext empty = small_context();
+  Context empty = small_context();
   analyse(empty, ", classes = [2]");
   EXPECT_EQ(empty.printed.find("nan"), std::string::npos) << empty.printed;
 }
 
 /// 25 classes of 25 samples; the network knows class c from c other samples, and class 24 does not occur.
-FakeContext large_context() {
+Context large_context() {
   constexpr std::int64_t kClasses = 25;
   std::vector<std::string> names;
   std::vector<std::int64_t> labels, predictions;
@@ -129,7 +117,7 @@ FakeContext large_context() {
       predictions.push_back(i < c ? c : (c + 1) % kClasses);
     }
   }
-  FakeContext context;
+  Context context;
   context.set_data(names, labels);
   context.add("teacher", "net", labels);
   context.add("student", "net", predictions);
@@ -137,7 +125,7 @@ FakeContext large_context() {
 }
 
 TEST(ClassAccuracy, ShowsTheWorstAndTheBestOfManyClasses) {
-  FakeContext context = large_context();
+  Context context = large_context();
   analyse(context);
   EXPECT_TRUE(context.printed.starts_with("test accuracy of the worst and the best classes of student/net"))
       << context.printed;
@@ -151,7 +139,7 @@ TEST(ClassAccuracy, ShowsTheWorstAndTheBestOfManyClasses) {
 }
 
 TEST(ClassAccuracy, RefusesAClassThatDoesNotExist) {
-  FakeContext context = small_context();
+  Context context = small_context();
   try {
     analyse(context, ", classes = [0, 4]");
     FAIL() << "accepted class 4";

@@ -6,11 +6,13 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "../shared/bins.h"
+#include "../shared/find_network.h"
 #include "../shared/tables.h"
 #include "kd/analysis.h"
 #include "kd/calibration.h"
@@ -24,40 +26,14 @@ using tables::format_number;
 enum class Combination { kProbabilities, kLogits };
 
 struct Member {
-  const kd::AnalysedNetwork& network;
+  std::string name;
+  kd::AnalysedNetwork network;
   double weight;  ///< all sum to 1
-
-  std::string name() const { return network.stage + "/" + network.network; }
 };
 
 bool is_plain(const std::string& name) {
   const std::string allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
   return !name.empty() && name.find_first_not_of(allowed) == std::string::npos;
-}
-
-/// The network of that name in the stage; its only one where the name is empty. `Named` has a stage and a network.
-template <class Named>
-const Named& find_network(const std::vector<Named>& networks, const std::string& stage, const std::string& name) {
-  std::vector<std::string> stages, names;
-  const Named* found = nullptr;
-  for (const Named& network : networks) {
-    stages.push_back(network.stage);
-    if (network.stage != stage) continue;
-    names.push_back(network.network);
-    if (name.empty() || network.network == name) found = &network;
-  }
-  stages.erase(std::unique(stages.begin(), stages.end()), stages.end());
-  if (names.empty())
-    throw kd::RecipeError("analysis 'ensemble': there is no stage '" + stage +
-                          "'\n    hint: " + kd::name_hint(stage, stages, "stages"));
-  if (found == nullptr)
-    throw kd::RecipeError("analysis 'ensemble': stage '" + stage + "' has no network '" + name +
-                          "'\n    hint: " + kd::name_hint(name, names, "networks"));
-  if (name.empty() && names.size() > 1)
-    throw kd::RecipeError(
-        "analysis 'ensemble': stage '" + stage +
-        "' has several networks: say which in 'networks'\n    hint: " + kd::name_hint("", names, "networks"));
-  return *found;
 }
 
 void require_one_test_split(const std::vector<Member>& members) {
@@ -66,7 +42,7 @@ void require_one_test_split(const std::vector<Member>& members) {
     if (at::equal(member.network.test_labels, first.network.test_labels) &&
         member.network.class_names == first.network.class_names)
       continue;
-    throw kd::Error("analysis 'ensemble': " + first.name() + " and " + member.name() +
+    throw kd::Error("analysis 'ensemble': " + first.name + " and " + member.name +
                     " were tested on different data; the members of an ensemble need one test split");
   }
 }
@@ -82,8 +58,9 @@ at::Tensor average(const std::vector<Member>& members, const Function& of) {
 class Ensemble final : public kd::Analysis {
  public:
   struct Params : kd::BinSettings {
-    std::vector<std::string> stages, networks;
+    std::vector<std::string> stages, networks, runs;
     std::vector<double> weights;
+    std::vector<double> published;
     Combination combine = Combination::kProbabilities;
     std::string name;
 
@@ -91,6 +68,10 @@ class Ensemble final : public kd::Analysis {
       s.field("stages", &Params::stages, "the stage of each member");
       s.field("networks", &Params::networks,
               "which network of its stage each member is; an empty name, or an empty list: its only one")
+          .def(std::vector<std::string>{});
+      s.field("runs", &Params::runs,
+              "the run folder of each member, so that the networks of several seeds answer together; an empty one, or "
+              "an empty list: this run")
           .def(std::vector<std::string>{});
       s.field("weights", &Params::weights,
               "the weight of each member, of which only the ratios count; empty: all equal")
@@ -103,28 +84,42 @@ class Ensemble final : public kd::Analysis {
                "probabilities: weighted mean of the softmaxes; logits: softmax of the weighted mean of the logits; "
                "geometric: weighted geometric mean of the softmaxes, normalised, which is the same as logits")
           .def("probabilities");
+      s.field("published", &Params::published,
+              "published accuracy, ECE and OE of the ensemble, shown under its own; an empty list: nothing")
+          .def(std::vector<double>{})
+          .range(0, 1);
       s.field("name", &Params::name, "part of the name of the file, ensemble_NAME.csv").def("ensemble");
       bins::declare(s);
     }
   };
 
   explicit Ensemble(const Params& params) : params_(params) {
-    if (params_.stages.empty()) throw kd::RecipeError("analysis 'ensemble': 'stages' names no member");
+    if (params_.stages.empty()) throw kd::RecipeError("'stages' names no member");
     require_one_for_each("networks", params_.networks.size());
+    require_one_for_each("runs", params_.runs.size());
     require_one_for_each("weights", params_.weights.size());
     if (!params_.weights.empty() && std::accumulate(params_.weights.begin(), params_.weights.end(), 0.0) <= 0)
-      throw kd::RecipeError("analysis 'ensemble': all 'weights' are 0");
+      throw kd::RecipeError("all 'weights' are 0");
+    if (!params_.published.empty() && params_.published.size() != 3)
+      throw kd::RecipeError("'published' wants three numbers, [accuracy, ece, oe], and has " +
+                            std::to_string(params_.published.size()));
     if (!is_plain(params_.name))
-      throw kd::RecipeError("analysis 'ensemble': 'name' is to have letters, digits, '_' and '-', and is '" +
-                            params_.name + "'");
+      throw kd::RecipeError("'name' is to have letters, digits, '_' and '-', and is '" + params_.name + "'");
   }
 
   void check(const std::vector<kd::NetworkName>& networks) const override {
-    for (std::size_t i = 0; i < params_.stages.size(); ++i) find_network(networks, params_.stages[i], network_of(i));
+    for (std::size_t i = 0; i < params_.stages.size(); ++i) {
+      if (run_of(i).empty()) {
+        find_network::find(networks, params_.stages[i], network_of(i), "ensemble");
+      } else if (!std::filesystem::is_directory(std::filesystem::path(run_of(i)) / "stages" / params_.stages[i])) {
+        throw kd::RecipeError("analysis 'ensemble': " + run_of(i) + " is no run folder with a stage '" +
+                              params_.stages[i] + "'");
+      }
+    }
   }
 
   void run(kd::AnalysisContext& context) override {
-    const std::vector<Member> members = find_members(context.networks());
+    const std::vector<Member> members = find_members(context);
     require_one_test_split(members);
     std::vector<tables::Line> file = {{"network", "weight", "accuracy", "ece", "oe", "nll", "brier"}};
     std::vector<tables::Line> shown = file;
@@ -133,10 +128,11 @@ class Ensemble final : public kd::Analysis {
       shown.push_back(make_line(name, weight, calibration, 4));
     };
     for (const Member& member : members) {
-      add(member.name(), member.weight,
+      add(member.name, member.weight,
           kd::measure_calibration_of_logits(member.network.test_logits, member.network.test_labels, params_));
     }
     add(params_.name, 1, measure(members));
+    if (!params_.published.empty()) shown.push_back(published_line());
     context.write("ensemble_" + params_.name + ".csv", tables::csv(file));
     context.print("ensemble '" + params_.name + "' on the test split, " + std::to_string(params_.bins) + " bins" +
                   tables::align(shown));
@@ -146,20 +142,26 @@ class Ensemble final : public kd::Analysis {
   std::string network_of(std::size_t member) const {
     return params_.networks.empty() ? std::string() : params_.networks[member];
   }
+  std::string run_of(std::size_t member) const { return params_.runs.empty() ? std::string() : params_.runs[member]; }
 
   void require_one_for_each(const std::string& parameter, std::size_t given) const {
     if (given == 0 || given == params_.stages.size()) return;
-    throw kd::RecipeError("analysis 'ensemble': '" + parameter + "' has " + std::to_string(given) +
-                          " entries, and 'stages' has " + std::to_string(params_.stages.size()));
+    throw kd::RecipeError("'" + parameter + "' has " + std::to_string(given) + " entries, and 'stages' has " +
+                          std::to_string(params_.stages.size()));
   }
 
-  std::vector<Member> find_members(const std::vector<kd::AnalysedNetwork>& networks) const {
+  std::vector<Member> find_members(kd::AnalysisContext& context) const {
     const std::vector<double> weights =
         params_.weights.empty() ? std::vector<double>(params_.stages.size(), 1.0) : params_.weights;
     const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
     std::vector<Member> members;
     for (std::size_t i = 0; i < params_.stages.size(); ++i) {
-      members.push_back({find_network(networks, params_.stages[i], network_of(i)), weights[i] / sum});
+      const std::string run = run_of(i);
+      kd::AnalysedNetwork network =
+          run.empty() ? find_network::find(context.networks(), params_.stages[i], network_of(i), "ensemble")
+                      : context.load(run, params_.stages[i], network_of(i));
+      const std::string name = network.stage + "/" + network.network;
+      members.push_back({run.empty() ? name : run + ": " + name, std::move(network), weights[i] / sum});
     }
     return members;
   }
@@ -172,6 +174,13 @@ class Ensemble final : public kd::Analysis {
     }
     const at::Tensor mean = average(members, [](const at::Tensor& rows) { return rows.softmax(1); });
     return kd::measure_calibration_of_probabilities(mean, labels, params_);
+  }
+
+  tables::Line published_line() const {
+    tables::Line line = {"(published)", "-"};
+    for (const double number : params_.published) line.push_back(format_number(number, 4, ""));
+    line.insert(line.end(), {"-", "-"});
+    return line;
   }
 
   static tables::Line make_line(const std::string& name, double weight, const kd::Calibration& calibration,

@@ -166,4 +166,34 @@ TEST(Ensemble, SaysWhatIsWrong) {
   EXPECT_TRUE(context.files.empty());
 }
 
+TEST(Ensemble, TakesMembersOfOtherRuns) {
+  FakeContext one_run = two_networks();
+  analyse(one_run, "stages = ['none', 'cutmix'], name = 'both'");
+  FakeContext context, other;
+  context.add("none", "net", to_tensor(kFirst), kLabels);
+  other.add("cutmix", "net", to_tensor(kSecond), kLabels);
+  context.other_runs["runs/seed_1"] = other.networks();
+  analyse(context, "stages = ['none', 'cutmix'], runs = ['', 'runs/seed_1'], name = 'both'");
+  const auto expected = split_csv(one_run.files.at("ensemble_both.csv"));
+  const auto lines = split_csv(context.files.at("ensemble_both.csv"));
+  EXPECT_EQ(lines[2][0], "runs/seed_1: cutmix/net");
+  EXPECT_EQ(lines[3], expected[3]);
+}
+
+TEST(Ensemble, ChecksOtherRunsBeforeTraining) {
+  const auto analysis = kd::make<kd::Analysis>("{ type = 'ensemble', stages = ['a'], runs = ['no/such/run'] }");
+  EXPECT_THROW(analysis->check({{"a", "model"}}), kd::RecipeError);
+  FakeContext context = two_networks();
+  EXPECT_NE(error_of(context, "stages = ['none', 'cutmix'], runs = ['x']").find("'runs' has 1 entries"),
+            std::string::npos);
+}
+
+TEST(Ensemble, ShowsWhatWasPublishedUnderIt) {
+  FakeContext context = two_networks();
+  analyse(context, "stages = ['none', 'cutmix'], published = [0.8174, 0.0709, 0.0003]");
+  EXPECT_NE(context.printed.find("(published)"), std::string::npos) << context.printed;
+  EXPECT_NE(context.printed.find("0.8174  0.0709  0.0003"), std::string::npos) << context.printed;
+  EXPECT_NE(error_of(context, "stages = ['none'], published = [0.8]").find("wants three numbers"), std::string::npos);
+}
+
 }  // namespace

@@ -10,13 +10,20 @@
 #include <vector>
 
 #include "kd/analysis.h"
+#include "kd/diagnostics.h"
 #include "kd/plugin.h"
 
 namespace analysis_checks {
 
-class FakeContext final : public kd::AnalysisContext {
+class FakeContext : public kd::AnalysisContext {
  public:
   const std::vector<kd::AnalysedNetwork>& networks() const override { return networks_; }
+  kd::AnalysedNetwork load(const std::string& run, const std::string& stage, const std::string& network) override {
+    for (const kd::AnalysedNetwork& one : other_runs.at(run)) {
+      if (one.stage == stage && (network.empty() || one.network == network)) return one;
+    }
+    throw kd::FileError(run + " holds no such network");
+  }
   void write(const std::string& file_name, const std::string& text) override { files[file_name] = text; }
   void print(const std::string& text) override { printed += text + "\n"; }
 
@@ -32,6 +39,7 @@ class FakeContext final : public kd::AnalysisContext {
     return networks_.back();
   }
 
+  std::map<std::string, std::vector<kd::AnalysedNetwork>> other_runs;  ///< by run folder
   std::map<std::string, std::string> files;
   std::string printed;
 

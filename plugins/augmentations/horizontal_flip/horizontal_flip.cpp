@@ -21,14 +21,22 @@ class HorizontalFlip final : public kd::Augmentation {
   explicit HorizontalFlip(const Params& params) : params_(params) {}
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
-    const at::Tensor flips = kd::random_uniform(key, batch.index, 1).squeeze(1) < params_.probability;
-    batch.change_images([&](const at::Tensor& images) { return mirror(images, flips); });
-    if (batch.view.defined()) batch.view = batch.view * views() + flips;
+    const at::Tensor mirrored = flips(batch.index, key);
+    batch.change_images([&](const at::Tensor& images) { return mirror(images, mirrored); });
   }
 
   std::int64_t views() const override { return 2; }
 
+  at::Tensor view_numbers(const at::Tensor& index, kd::RandomKey key) const override {
+    return flips(index, key).to(at::kLong);
+  }
+
  private:
+  /// Whether each sample is mirrored.
+  at::Tensor flips(const at::Tensor& index, kd::RandomKey key) const {
+    return kd::random_uniform(key, index, 1).squeeze(1) < params_.probability;
+  }
+
   static at::Tensor mirror(const at::Tensor& images, const at::Tensor& flips) {
     return images.is_cpu() ? flip::flip_by_copy(images, flips) : flip::flip_by_choice(images, flips);
   }

@@ -69,10 +69,6 @@ TEST(Normalize, IsAppliedInEvaluationAndMakesOneView) {
   const auto augmentation = make();
   EXPECT_TRUE(augmentation->at_evaluation());
   EXPECT_EQ(augmentation->views(), 1);
-  kd::Batch batch = kd::testing::byte_batch(4, 3, 5, 6, 10);
-  batch.view = batch.index.clone();
-  augmentation->apply(batch, {});
-  EXPECT_TRUE(batch.view.equal(batch.index));
 }
 
 TEST(Normalize, RefusesListsThatDoNotFitTheImages) {

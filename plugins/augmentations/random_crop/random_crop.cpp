@@ -26,12 +26,15 @@ class RandomCrop final : public kd::Augmentation {
   explicit RandomCrop(const Params& params) : params_(params) {}
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
-    const at::Tensor number = kd::random_below(key, batch.index, 1, views()).squeeze(1);
+    const at::Tensor number = view_numbers(batch.index, key);
     batch.change_images([&](const at::Tensor& images) { return crop(images, number); });
-    if (batch.view.defined()) batch.view = batch.view * views() + number;
   }
 
   std::int64_t views() const override { return crop::places(params_.padding) * crop::places(params_.padding); }
+
+  at::Tensor view_numbers(const at::Tensor& index, kd::RandomKey key) const override {
+    return kd::random_below(key, index, 1, views()).squeeze(1);
+  }
 
  private:
   at::Tensor crop(const at::Tensor& images, const at::Tensor& number) const {

@@ -19,7 +19,6 @@ kd::Batch batch_on(const at::Device& device, std::int64_t n, std::int64_t height
   kd::Batch batch = kd::testing::byte_batch(n, 3, height, width, 10);
   batch.images = batch.images.to(device);
   batch.index = batch.index.to(device);
-  batch.view = batch.view.to(device);
   return batch;
 }
 
@@ -72,20 +71,12 @@ TEST(RandomCrop, NumbersTheViewItShows) {
   EXPECT_EQ(augmentation->views(), 25);
   for (const at::Device& device : kd::testing::devices()) {
     kd::Batch batch = batch_on(device, 40);
-    batch.view = batch.index.remainder(3);
     const at::Tensor images = batch.images.cpu();
     augmentation->apply(batch, kKey);
-    EXPECT_TRUE(batch.view.div(25, "floor").equal(batch.index.remainder(3)));
-    EXPECT_TRUE(batch.images.cpu().equal(reference(images, batch.view.remainder(25).cpu(), 2, 0)));
+    const at::Tensor number = augmentation->view_numbers(batch.index, kKey);
+    EXPECT_EQ(number.scalar_type(), at::kLong);
+    EXPECT_TRUE(batch.images.cpu().equal(reference(images, number.cpu(), 2, 0)));
   }
-}
-
-TEST(RandomCrop, LeavesUncountedViewsUndefined) {
-  kd::load_plugins();
-  kd::Batch batch = batch_on(at::kCPU, 4);
-  batch.view.reset();
-  kd::make<kd::Augmentation>("{ type = 'random_crop' }")->apply(batch, kKey);
-  EXPECT_FALSE(batch.view.defined());
 }
 
 TEST(RandomCrop, CutsAllImagesOfASampleAlike) {
@@ -107,23 +98,21 @@ TEST(RandomCrop, DoesNotDependOnTheBatch) {
     kd::Batch part = whole;
     part.images = whole.images.index_select(0, order);
     part.index = whole.index.index_select(0, order);
-    part.view = whole.view.index_select(0, order);
     augmentation->apply(whole, kKey);
     augmentation->apply(part, kKey);
     EXPECT_TRUE(part.images.equal(whole.images.index_select(0, order)));
-    EXPECT_TRUE(part.view.equal(whole.view.index_select(0, order)));
-    kd::Batch other_epoch = batch_on(device, 32);
-    augmentation->apply(other_epoch, kKey.with(1));
-    EXPECT_FALSE(other_epoch.view.equal(whole.view));
+    const at::Tensor numbers = augmentation->view_numbers(whole.index, kKey);
+    EXPECT_TRUE(augmentation->view_numbers(part.index, kKey).equal(numbers.index_select(0, order)));
+    EXPECT_FALSE(augmentation->view_numbers(whole.index, kKey.with(1)).equal(numbers));
   }
 }
 
 TEST(RandomCrop, DrawsAllViewsEvenly) {
   kd::load_plugins();
-  kd::Batch batch = batch_on(at::kCPU, 81 * 400, 1, 1);
-  kd::make<kd::Augmentation>("{ type = 'random_crop', padding = 4 }")->apply(batch, kKey);
+  const at::Tensor numbers = kd::make<kd::Augmentation>("{ type = 'random_crop', padding = 4 }")
+                                 ->view_numbers(at::arange(81 * 400, at::kLong), kKey);
   std::vector<double> counts(81, 0);
-  for (std::int64_t i = 0; i < batch.view.size(0); ++i) counts[batch.view.const_data_ptr<std::int64_t>()[i]] += 1;
+  for (std::int64_t i = 0; i < numbers.size(0); ++i) counts[numbers.const_data_ptr<std::int64_t>()[i]] += 1;
   double chi_square = 0;
   for (const double count : counts) chi_square += (count - 400) * (count - 400) / 400;
   // χ² with 80 degrees of freedom: 99.9 % of draws lie below 124.8, and as many above 46.5.

@@ -31,7 +31,6 @@ inline std::unique_ptr<kd::Augmentation> make(const std::string& name, const std
 inline kd::Batch batch_on(const at::Device& device, std::int64_t n, std::int64_t channels, std::int64_t height,
                           std::int64_t width) {
   kd::Batch batch = kd::testing::byte_batch(n, channels, height, width, n);
-  batch.view.reset();
   batch.images = batch.images.to(device);
   batch.index = batch.index.to(device);
   batch.targets.labels = batch.targets.labels.to(device);
