@@ -219,6 +219,28 @@ TEST_P(EngineTest, TheSecondStudentFindsEveryAnswer) {
   EXPECT_EQ(caches.find("teacher", shape, 4, device), cache);
 }
 
+TEST_P(EngineTest, AnAnswerDoesNotDependOnWhichOthersWereMissing) {
+  kd::StagePlan stage = plan({}, kTwoStudents).stages[1];
+  const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
+  const auto data = kd::load_training_data(stage.data, "", 0, device);
+  const kd::AugmentationChain augmentations(stage.train.augment, data.info);
+  const kd::AnswerShape shape{.samples = 200, .views = augmentations.views(), .classes = data.info.classes()};
+  const at::Tensor index = at::arange(200, at::TensorOptions().dtype(at::kLong).device(device));
+  const kd::RandomKey epoch_key = kd::RandomKey{}.with("views");
+  std::vector<at::Tensor> answers;
+  for (const at::Tensor& order : {index, index.flip(0), kd::epoch_order(200, epoch_key, device).narrow(0, 0, 77)}) {
+    kd::FrozenNetwork teacher("teacher", kd::place_model(stage.networks[0].model, data.info, {}, {device}), {device},
+                              stage.teachers[0], {});
+    const auto cache = std::make_shared<kd::AnswerCache>(shape, device);
+    teacher.use_cache(cache);
+    teacher.fill_cache(data.train, augmentations, order, epoch_key, 64);
+    teacher.fill_cache(data.train, augmentations, index, epoch_key, 64);
+    answers.push_back(cache->get(index, augmentations.view_numbers(index, epoch_key)));
+  }
+  EXPECT_TRUE(answers[0].equal(answers[1]));
+  EXPECT_TRUE(answers[0].equal(answers[2]));
+}
+
 TEST(AnswerCaches, MakesRoomByDroppingWhatNoStageUses) {
   const kd::AnswerShape shape{.samples = 10, .views = 2, .classes = 4};  // 20 · (4 · 4 + 1) = 340 bytes
   kd::AnswerCaches caches(700);

@@ -25,8 +25,8 @@ struct KD_API TrainingData {
 /// randomness from the seed alone.
 struct KD_API SelectedSamples {
   std::vector<std::int64_t> train, validation;  ///< positions in the data set
-  std::vector<std::int64_t>
-      labels;  ///< of every image of the data set, noise included; renumbered under `classes`; −1: hidden
+  /// Of every image of the data set, noise included; renumbered under `classes`; −1: hidden.
+  std::vector<std::int64_t> labels;
 };
 
 /// Throws RecipeError where the selection leaves nothing or asks for what is not there; `place` is named in the

@@ -159,7 +159,10 @@ void StageParts::begin_step(std::int64_t step) {
 void StageParts::find_caches() {
   const AnswerShape shape{.samples = samples(), .views = augmentations_.views(), .classes = data_.info.classes()};
   if (plan_.train.teacher_cache == Switch::kOff || shape.views == 0) return;
-  std::string input = data_.fingerprint + " " + precision_name();
+  // Passes of another shape, on more threads or in another layout are summed in another order: what a student finds in
+  // a cache must be what it would have computed.
+  std::string input = fmt::format("{} {} {} {} {}", data_.fingerprint, precision_name(), placement_.channels_last,
+                                  plan_.train.batch_size, at::get_num_threads());
   for (const ComponentSpec& spec : plan_.train.augment) input += "\n" + spec.type + " " + spec.parameters.to_toml();
   const auto bytes = static_cast<std::int64_t>(c10::elementSize(placement_.precision));
   for (std::size_t i = 0; i < frozen_.size(); ++i) {
