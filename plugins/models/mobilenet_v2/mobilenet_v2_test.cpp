@@ -74,7 +74,10 @@ TEST(MobileNetV2, TrainsEveryParameter) { checks::expect_training_step(kHalf); }
 
 TEST(MobileNetV2, KeepsTheChannelsLastLayout) { checks::expect_channels_last(kHalf); }
 
-TEST(MobileNetV2, RunsInBfloat16) { checks::expect_bfloat16(kHalf); }
+TEST(MobileNetV2, RunsInBfloat16) {
+  checks::expect_bfloat16(kHalf);
+  checks::expect_bfloat16_gradients(kHalf);
+}
 
 TEST(MobileNetV2, RefusesWhatItCannotBe) {
   checks::expect_refusal("{ type = 'mobilenet_v2', width_mult = 0.05 }", "width_mult");

@@ -180,6 +180,33 @@ inline void expect_bfloat16(const std::string& toml) {
   }
 }
 
+/// Gradients of all parameters in one row, of the cross-entropy of a few images.
+inline at::Tensor compute_gradients(kd::Model& model, const at::Tensor& images) {
+  const at::Tensor labels = at::arange(images.size(0), images.options().dtype(at::kLong));
+  at::cross_entropy_loss(model.forward(images, {}).to(at::kFloat), labels).backward();
+  std::vector<at::Tensor> gradients;
+  for (at::Tensor& parameter : model.module()->parameters()) {
+    gradients.push_back(parameter.grad().flatten());
+    parameter.mutable_grad().reset();
+  }
+  return at::cat(gradients);
+}
+
+/// Under bf16 autocast the gradients point where those of fp32 do.
+inline void expect_bfloat16_gradients(const std::string& toml) {
+  for (const at::Device device : kd::testing::devices()) {
+    const auto model = make_network(toml, kSmallImages);
+    model->module()->to(device);
+    model->module()->eval();
+    const at::Tensor images = make_images(kSmallImages, 4).to(device).contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor expected = compute_gradients(*model, images);
+    const Autocast autocast(device.type());
+    const at::Tensor gradients = compute_gradients(*model, images);
+    const at::Tensor cosine = (gradients * expected).sum() / (gradients.norm() * expected.norm());
+    EXPECT_GT(cosine.item<double>(), 0.99) << toml << ' ' << device;
+  }
+}
+
 /// Every parameter receives a gradient, and one small step against them lowers the loss as much as they say, in double
 /// precision. With `training` off batch norm uses its running statistics: what stands before it then has a gradient
 /// that batch statistics would cancel.

@@ -66,6 +66,9 @@ TEST(ShuffleNetV1, TrainsEveryParameter) { checks::expect_training_step(kNetwork
 
 TEST(ShuffleNetV1, KeepsTheChannelsLastLayout) { checks::expect_channels_last(kNetwork); }
 
-TEST(ShuffleNetV1, RunsInBfloat16) { checks::expect_bfloat16(kNetwork); }
+TEST(ShuffleNetV1, RunsInBfloat16) {
+  checks::expect_bfloat16(kNetwork);
+  checks::expect_bfloat16_gradients(kNetwork);
+}
 
 }  // namespace

@@ -48,6 +48,9 @@ TEST(ShuffleNetV2, TrainsEveryParameter) { checks::expect_training_step(kNetwork
 
 TEST(ShuffleNetV2, KeepsTheChannelsLastLayout) { checks::expect_channels_last(kNetwork); }
 
-TEST(ShuffleNetV2, RunsInBfloat16) { checks::expect_bfloat16(kNetwork); }
+TEST(ShuffleNetV2, RunsInBfloat16) {
+  checks::expect_bfloat16(kNetwork);
+  checks::expect_bfloat16_gradients(kNetwork);
+}
 
 }  // namespace
