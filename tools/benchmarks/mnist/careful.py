@@ -3,7 +3,8 @@
 import time
 
 import torch
-from networks import LEARNING_RATE, distillation_loss, make_networks, parse_arguments, read_split, report
+from distillation import distillation_loss
+from networks import LEARNING_RATE, make_networks, parse_arguments, read_split, report
 
 
 def load(root, prefix):

@@ -1,4 +1,4 @@
-"""What both PyTorch scripts of the benchmark share: the networks, the teacher's weights, the loss, and reading the files."""
+"""What both PyTorch scripts of the benchmark share: the networks, the teacher's weights, and reading the files."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-TEMPERATURE, HARD, SOFT, LEARNING_RATE = 4.0, 0.1, 0.9, 0.05
+LEARNING_RATE = 0.05
 
 
 class Mlp(nn.Module):
@@ -31,12 +31,6 @@ def make_networks(teacher_file):
     teacher = Mlp(784, 512, 128, 10)
     teacher.load_state_dict(load_file(teacher_file))
     return teacher.eval(), Mlp(784, 196, 10)
-
-
-def distillation_loss(student_logits, teacher_logits, labels):
-    soft = functional.kl_div(functional.log_softmax(student_logits / TEMPERATURE, 1),
-                             functional.softmax(teacher_logits / TEMPERATURE, 1), reduction="batchmean")
-    return HARD * functional.cross_entropy(student_logits, labels) + SOFT * TEMPERATURE ** 2 * soft
 
 
 def read_split(root, prefix):

@@ -2,9 +2,9 @@
 
 import time
 
-import numpy
 import torch
-from networks import LEARNING_RATE, distillation_loss, make_networks, parse_arguments, read_split, report
+from distillation import distillation_loss, to_tensor
+from networks import LEARNING_RATE, make_networks, parse_arguments, read_split, report
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,13 +22,6 @@ class Mnist(Dataset):
     def __getitem__(self, index):
         image, target = self.data[index], int(self.targets[index])
         return to_tensor(Image.fromarray(image.numpy(), mode="L")), target
-
-
-def to_tensor(image):
-    """The lines of torchvision.transforms.ToTensor that a grey image runs through."""
-    pixels = torch.from_numpy(numpy.array(image, numpy.uint8, copy=True))
-    pixels = pixels.view(image.size[1], image.size[0], len(image.getbands()))
-    return pixels.permute((2, 0, 1)).contiguous().to(dtype=torch.get_default_dtype()).div(255)
 
 
 def main():

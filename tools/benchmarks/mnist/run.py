@@ -4,16 +4,15 @@ Called by tools/benchmark mnist; arguments: KDRUN DATA_ROOT [--rounds N] [--epoc
 """
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "shared"))
+from programs import PYTHON, run_program  # noqa: E402
 
 
 def kdrun_command(arguments, runs, *overrides, profile=None):
@@ -23,24 +22,12 @@ def kdrun_command(arguments, runs, *overrides, profile=None):
 
 
 def train_teacher(arguments, folder):
-    done = subprocess.run(kdrun_command(arguments, folder / "teacher", profile="teacher"), check=True, capture_output=True, text=True)
-    run = pathlib.Path(json.loads(done.stdout)["run"])
-    return (run / "stages/student/ckpt/last/model.safetensors").resolve()
-
-
-def time_process(command):
-    """Seconds of the whole process, and what it printed."""
-    begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    seconds = time.perf_counter() - begin
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    return seconds, json.loads(done.stdout)
+    _, result, _ = run_program(kdrun_command(arguments, folder / "teacher", profile="teacher"))
+    return (pathlib.Path(result["run"]) / "stages/student/ckpt/last/model.safetensors").resolve()
 
 
 def contestants(arguments, teacher, batch, runs):
     """Name -> (command, how to read accuracy and images/s from its JSON)."""
-    script = [sys.executable, "-B"]
     options = ["--data", arguments.data, "--teacher", str(teacher), "--batch", str(batch), "--epochs", str(arguments.epochs)]
     stage = f'stage.student.teachers=[{{ file="{teacher}", model={{ type="mlp", hidden=[512, 128] }} }}]'
     common = [stage, f"train.batch_size={batch}", f"train.epochs={arguments.epochs}"]
@@ -53,8 +40,8 @@ def contestants(arguments, teacher, batch, runs):
         return result["stages"][0]["top1"], 60000 * arguments.epochs / result["stages"][0]["seconds"]
 
     return {
-        "plain PyTorch": (script + [str(HERE / "plain.py")] + options, from_script),
-        "careful PyTorch": (script + [str(HERE / "careful.py")] + options, from_script),
+        "plain PyTorch": (PYTHON + [str(HERE / "plain.py")] + options, from_script),
+        "careful PyTorch": (PYTHON + [str(HERE / "careful.py")] + options, from_script),
         "kdrun, teacher computed": (kdrun_command(arguments, runs, *common, 'train.teacher_cache="off"'), from_kdrun),
         "kdrun, teacher cached": (kdrun_command(arguments, runs, *common), from_kdrun),
     }
@@ -65,7 +52,7 @@ def measure(arguments, teacher, batch, runs):
     results = {name: [] for name in entries}
     for _ in range(arguments.rounds):  # in turn, so that a machine that drifts slows all of them
         for name, (command, read) in entries.items():
-            seconds, output = time_process(command)
+            seconds, output, _ = run_program(command)
             results[name].append((seconds, *read(output)))
     print(f"\nbatch {batch}, {arguments.epochs} epochs, median of {arguments.rounds} rounds")
     print(f"{'':<25} {'process s':>10} {'images/s':>10} {'top-1 %':>8} {'x plain':>8} {'x careful':>9}")
