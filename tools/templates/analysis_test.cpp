@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
+#include "kd/diagnostics.h"
 #include "kd/plugin.h"
 
 namespace {
@@ -12,6 +13,9 @@ namespace {
 class TwoNetworks final : public kd::AnalysisContext {
  public:
   const std::vector<kd::AnalysedNetwork>& networks() const override { return networks_; }
+  kd::AnalysedNetwork load(const std::string& run, const std::string&, const std::string&) override {
+    throw kd::FileError(run + " is no run of this test");
+  }
   void write(const std::string& file_name, const std::string& text) override { files[file_name] = text; }
   void print(const std::string& text) override { printed += text; }
 
