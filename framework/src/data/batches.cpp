@@ -24,7 +24,7 @@ RandomKey key_of(RandomKey epoch_key, std::size_t i) { return epoch_key.with("au
 }  // namespace
 
 void AugmentationChain::apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const {
-  if (views() > 1) batch.view = view_numbers(batch.index, epoch_key);
+  if (views() > 0) batch.view = view_numbers(batch.index, epoch_key);
   for (std::size_t i = 0; i < augmentations_.size(); ++i) {
     fetch_companions(batch, set, epoch_key, i);
     augmentations_[i]->apply(batch, key_of(epoch_key, i));

@@ -11,7 +11,6 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 #include <torch/utils.h>
@@ -377,8 +376,7 @@ at::Tensor FrozenNetwork::finish(const at::Tensor& logits) const {
 
 Outputs FrozenNetwork::outputs(const Batch& batch, const TapRequest& taps) {
   if (!cache_ || !taps.empty()) return forward(batch.images, taps);
-  const at::Tensor view = batch.view.defined() ? batch.view : at::zeros_like(batch.index);
-  return {finish(cache_->get(batch.index, view)), {}};
+  return {finish(cache_->get(batch.index, batch.view)), {}};
 }
 
 Outputs FrozenNetwork::forward(const at::Tensor& images, const TapRequest& taps) {
@@ -397,7 +395,7 @@ void FrozenNetwork::fill_cache(const ImageSet& train, const AugmentationChain& a
     const at::Tensor positions = at::arange(begin, begin + rows, missing.options()).clamp_max(missing.size(0) - 1);
     Batch batch = cut_batch(train, missing.index_select(0, positions));
     augmentations.apply_in_training(batch, train, epoch_key);
-    cache_->put(batch.index, augmentations.view_numbers(batch.index, epoch_key), pass(batch.images, nullptr));
+    cache_->put(batch.index, batch.view, pass(batch.images, nullptr));
   }
 }
 
