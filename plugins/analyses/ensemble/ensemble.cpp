@@ -95,9 +95,10 @@ class Ensemble final : public kd::Analysis {
 
   explicit Ensemble(const Params& params) : params_(params) {
     if (params_.stages.empty()) throw kd::RecipeError("'stages' names no member");
-    require_one_for_each("networks", params_.networks.size());
-    require_one_for_each("runs", params_.runs.size());
-    require_one_for_each("weights", params_.weights.size());
+    const std::size_t members = params_.stages.size();
+    if (!params_.networks.empty()) find_network::require_one_for_each("networks", params_.networks.size(), members);
+    if (!params_.runs.empty()) find_network::require_one_for_each("runs", params_.runs.size(), members);
+    if (!params_.weights.empty()) find_network::require_one_for_each("weights", params_.weights.size(), members);
     if (!params_.weights.empty() && std::accumulate(params_.weights.begin(), params_.weights.end(), 0.0) <= 0)
       throw kd::RecipeError("all 'weights' are 0");
     if (!params_.published.empty() && params_.published.size() != 3)
@@ -143,12 +144,6 @@ class Ensemble final : public kd::Analysis {
     return params_.networks.empty() ? std::string() : params_.networks[member];
   }
   std::string run_of(std::size_t member) const { return params_.runs.empty() ? std::string() : params_.runs[member]; }
-
-  void require_one_for_each(const std::string& parameter, std::size_t given) const {
-    if (given == 0 || given == params_.stages.size()) return;
-    throw kd::RecipeError("'" + parameter + "' has " + std::to_string(given) + " entries, and 'stages' has " +
-                          std::to_string(params_.stages.size()));
-  }
 
   std::vector<Member> find_members(kd::AnalysisContext& context) const {
     const std::vector<double> weights =

@@ -39,10 +39,11 @@ class Published final : public kd::Analysis {
 
   explicit Published(const Params& params) : params_(params) {
     if (params_.stages.empty()) throw kd::RecipeError("'stages' names no network");
-    require_one_for_each("accuracy", params_.accuracy.size());
-    if (!params_.networks.empty()) require_one_for_each("networks", params_.networks.size());
-    if (!params_.ece.empty()) require_one_for_each("ece", params_.ece.size());
-    if (!params_.oe.empty()) require_one_for_each("oe", params_.oe.size());
+    const std::size_t networks = params_.stages.size();
+    find_network::require_one_for_each("accuracy", params_.accuracy.size(), networks);
+    if (!params_.networks.empty()) find_network::require_one_for_each("networks", params_.networks.size(), networks);
+    if (!params_.ece.empty()) find_network::require_one_for_each("ece", params_.ece.size(), networks);
+    if (!params_.oe.empty()) find_network::require_one_for_each("oe", params_.oe.size(), networks);
   }
 
   void check(const std::vector<kd::NetworkName>& networks) const override {
@@ -76,12 +77,6 @@ class Published final : public kd::Analysis {
   const Named& find(const std::vector<Named>& networks, std::size_t i) const {
     return find_network::find(networks, params_.stages[i],
                               params_.networks.empty() ? std::string() : params_.networks[i], "published");
-  }
-
-  void require_one_for_each(const std::string& parameter, std::size_t given) const {
-    if (given == params_.stages.size()) return;
-    throw kd::RecipeError("'" + parameter + "' has " + std::to_string(given) + " entries, and 'stages' has " +
-                          std::to_string(params_.stages.size()));
   }
 
   const Params params_;

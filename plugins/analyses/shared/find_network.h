@@ -35,4 +35,11 @@ const Named& find(const std::vector<Named>& networks, const std::string& stage, 
   return *found;
 }
 
+/// Throws where a list of an analysis has another number of entries than it names stages.
+inline void require_one_for_each(const std::string& parameter, std::size_t given, std::size_t stages) {
+  if (given == stages) return;
+  throw kd::RecipeError("'" + parameter + "' has " + std::to_string(given) + " entries, and 'stages' has " +
+                        std::to_string(stages));
+}
+
 }  // namespace find_network
