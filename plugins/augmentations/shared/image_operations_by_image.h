@@ -49,27 +49,37 @@ inline std::uint8_t bilinear_pixel(const std::uint8_t* upper, const std::uint8_t
   return static_cast<std::uint8_t>(above + (below - above) * down);
 }
 
+/// The pixels on both sides of a place on an axis, and the way from the first to the second; both are one at the
+/// border.
+struct Neighbours {
+  std::int64_t first, second;
+  double part;
+};
+
+inline Neighbours neighbours(double place, std::int64_t size) {
+  auto whole = static_cast<std::int64_t>(place);
+  if (place < static_cast<double>(whole)) --whole;  // std::floor is a call on plain x86-64
+  return {std::max<std::int64_t>(whole, 0), std::min(whole + 1, size - 1), place - static_cast<double>(whole)};
+}
+
 inline void resample_bilinear(const ByteImage& image, const double* matrix, std::uint8_t fill, std::uint8_t* result) {
+  const auto width = static_cast<double>(image.width), height = static_cast<double>(image.height);
   for (std::int64_t y = 0; y < image.height; ++y) {
+    const double at_y = static_cast<double>(y) + 0.5;
     for (std::int64_t x = 0; x < image.width; ++x) {
-      const double at_x = static_cast<double>(x) + 0.5, at_y = static_cast<double>(y) + 0.5;
+      const double at_x = static_cast<double>(x) + 0.5;
       const double from_x = matrix[0] * at_x + matrix[1] * at_y + matrix[2];
       const double from_y = matrix[3] * at_x + matrix[4] * at_y + matrix[5];
-      const bool inside = from_x >= 0 && from_x < static_cast<double>(image.width) && from_y >= 0 &&
-                          from_y < static_cast<double>(image.height);
-      const double floor_x = std::floor(from_x - 0.5), floor_y = std::floor(from_y - 0.5);
-      const auto within = [](double place, std::int64_t size) {
-        return std::clamp<std::int64_t>(static_cast<std::int64_t>(place), 0, size - 1);
-      };
-      const std::int64_t left = within(floor_x, image.width), right = within(floor_x + 1, image.width);
-      const std::int64_t upper = within(floor_y, image.height) * image.width;
-      const std::int64_t lower = within(floor_y + 1, image.height) * image.width;
+      std::uint8_t* const pixel = result + y * image.width + x;
+      if (!(from_x >= 0 && from_x < width && from_y >= 0 && from_y < height)) {
+        for (std::int64_t c = 0; c < image.channels; ++c) pixel[c * image.plane()] = fill;
+        continue;
+      }
+      const Neighbours columns = neighbours(from_x - 0.5, image.width), lines = neighbours(from_y - 0.5, image.height);
       for (std::int64_t c = 0; c < image.channels; ++c) {
-        const std::uint8_t* plane = image.pixels + c * image.plane();
-        result[c * image.plane() + y * image.width + x] =
-            inside ? bilinear_pixel(plane + upper, plane + lower, left, right, from_x - 0.5 - floor_x,
-                                    from_y - 0.5 - floor_y)
-                   : fill;
+        const std::uint8_t* const plane = image.pixels + c * image.plane();
+        pixel[c * image.plane()] = bilinear_pixel(plane + lines.first * image.width, plane + lines.second * image.width,
+                                                  columns.first, columns.second, columns.part, lines.part);
       }
     }
   }
