@@ -3,8 +3,9 @@
 //
 // The published code mixes normalised images. The weights sum to 1 and normalisation is affine, so that mixing before
 // 'normalize' gives the same.
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/rsub.h>
+#include <ATen/ops/stack.h>
 
 #include "../shared/apply_operations.h"
 #include "../shared/operation_table.h"
@@ -85,11 +86,15 @@ class AugMix final : public kd::Augmentation {
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
     if (!params_.consistency) {
-      batch.change_images([&](const at::Tensor& images) { return mixture(images, batch.index, key); });
+      const Drawn drawn = draw(batch.index, key, 1);
+      batch.change_images([&](const at::Tensor& images) { return mixtures(images, drawn).squeeze(0); });
       return;
     }
-    for (const std::string& name : view_names()) {
-      batch.extra_views.push_back({name, mixture(batch.images, batch.index, key.with(name))});
+    const std::vector<std::string> names = view_names();
+    const auto count = static_cast<std::int64_t>(names.size());
+    const at::Tensor mixed = mixtures(batch.images, draw(batch.index, key, count));
+    for (std::int64_t i = 0; i < count; ++i) {
+      batch.extra_views.push_back({names[static_cast<std::size_t>(i)], mixed.select(0, i)});
     }
   }
 
@@ -100,44 +105,72 @@ class AugMix final : public kd::Augmentation {
   }
 
  private:
-  /// (1 − m) · x + m · Σ w_i · chain_i(x).
-  at::Tensor mixture(const at::Tensor& images, const at::Tensor& index, kd::RandomKey key) const {
+  /// What makes mixtures of each image: (1 − m) · x + m · Σ w_i · chain_i(x).
+  struct Drawn {
+    image_operations::Choice choice;  ///< N·views·width×depth
+    at::Tensor own_weight;            ///< 1 − m; float, N×views
+    at::Tensor chain_weights;         ///< m · w_i; float, N×views×width
+  };
+
+  Drawn draw(const at::Tensor& index, kd::RandomKey key, std::int64_t views) const {
+    Drawn drawn{draw_operations(index, key, views * params_.width), {}, {}};
+    const double a = params_.concentration;
+    // Dirichlet weights by breaking a stick: each takes a beta share of what is left for it and those after it.
+    at::Tensor rest = betas(index, key.with("mix"), views, a, a);
+    drawn.own_weight = at::rsub(rest, 1);
+    std::vector<at::Tensor> weights;
+    for (std::int64_t after = params_.width - 1; after > 0; --after) {
+      const kd::RandomKey weight_key = key.with("weight").with(static_cast<std::uint64_t>(after));
+      weights.push_back(rest * betas(index, weight_key, views, a, a * static_cast<double>(after)));
+      rest = rest - weights.back();
+    }
+    weights.push_back(rest);
+    drawn.chain_weights = at::stack(weights, 2);
+    return drawn;
+  }
+
+  /// N×views.
+  static at::Tensor betas(const at::Tensor& index, kd::RandomKey key, std::int64_t views, double alpha, double beta) {
+    std::vector<at::Tensor> columns;
+    for (std::int64_t i = 0; i < views; ++i) {
+      columns.push_back(kd::random_beta(key.with(static_cast<std::uint64_t>(i)), index, alpha, beta));
+    }
+    return at::stack(columns, 1);
+  }
+
+  /// Chains of one sample follow one another, so that lanes need no other order.
+  image_operations::Choice draw_operations(const at::Tensor& index, kd::RandomKey key, std::int64_t chains) const {
+    const std::int64_t deepest = params_.depth < 0 ? kGreatestRandomDepth : params_.depth;
+    const at::Tensor uniform = kd::random_uniform(key.with("level"), index, chains * deepest).to(at::kDouble);
+    image_operations::Choice choice =
+        table_.draw(key, index, uniform * (params_.severity - kLowestDrawn) + kLowestDrawn);
+    choice.operation = choice.operation.view({-1, deepest});
+    choice.magnitude = choice.magnitude.view({-1, deepest});
+    if (params_.depth < 0) {
+      const at::Tensor last = kd::random_below(key.with("depth"), index, chains, kGreatestRandomDepth).view({-1, 1});
+      const at::Tensor is_done = at::arange(deepest, last.options()).gt(last);
+      choice.operation.masked_fill_(is_done, static_cast<std::int64_t>(Operation::kIdentity));
+      choice.possible.add(Operation::kIdentity);
+    }
+    return choice;
+  }
+
+  /// views×N×C×H×W.
+  at::Tensor mixtures(const at::Tensor& images, const Drawn& drawn) const {
     image_operations::require_bytes(images, "augmix");
-    const at::Tensor original = kd::to_float(images);
-    at::Tensor sum = at::zeros_like(original);
-    at::Tensor rest = index.to(at::kFloat) * 0 + 1;
-    for (std::int64_t i = 0; i < params_.width; ++i) {
-      const kd::RandomKey chain_key = key.with("chain").with(static_cast<std::uint64_t>(i));
-      const at::Tensor weight = rest * share_of_rest(chain_key, index, params_.width - 1 - i);
-      rest = rest - weight;
-      sum = sum + kd::to_float(chain(images, index, chain_key)) * image_operations::per_image(weight);
-    }
-    const double a = params_.concentration;
-    const at::Tensor mixed = image_operations::per_image(kd::random_beta(key.with("mix"), index, a, a));
-    return original * (1 - mixed) + sum * mixed;
-  }
-
-  /// Dirichlet weights by breaking a stick: each takes a beta share of what is left for it and `others` after it.
-  at::Tensor share_of_rest(kd::RandomKey key, const at::Tensor& index, std::int64_t others) const {
-    if (others == 0) return index.to(at::kFloat) * 0 + 1;
-    const double a = params_.concentration;
-    return kd::random_beta(key.with("weight"), index, a, a * static_cast<double>(others));
-  }
-
-  at::Tensor chain(at::Tensor images, const at::Tensor& index, kd::RandomKey key) const {
-    const bool random_depth = params_.depth < 0;
-    const std::int64_t deepest = random_depth ? kGreatestRandomDepth : params_.depth;
-    const at::Tensor depth = kd::random_below(key.with("depth"), index, 1, kGreatestRandomDepth).squeeze(1) + 1;
-    for (std::int64_t i = 0; i < deepest; ++i) {
-      const kd::RandomKey step_key = key.with(static_cast<std::uint64_t>(i));
-      const at::Tensor uniform = kd::random_uniform(step_key.with("level"), index, 1).squeeze(1).to(at::kDouble);
-      const at::Tensor level = uniform * (params_.severity - kLowestDrawn) + kLowestDrawn;
-      image_operations::Choice choice = table_.draw(step_key, index, level);
-      const auto identity = static_cast<std::int64_t>(Operation::kIdentity);
-      if (random_depth) choice.operation = at::where(depth > i, choice.operation, identity);
-      images = image_operations::apply_operations(images, choice, params_.interpolation, params_.fill);
-    }
-    return images;
+    const std::int64_t views = drawn.chain_weights.size(1), width = drawn.chain_weights.size(2);
+    const at::Tensor copies = images.unsqueeze(1).expand({-1, views * width, -1, -1, -1}).flatten(0, 1);
+    const at::Tensor changed =
+        image_operations::apply_operations(copies, drawn.choice, params_.interpolation, params_.fill);
+    const at::Tensor chains =
+        changed.view({images.size(0), views, width, images.size(1), images.size(2), images.size(3)}).transpose(0, 1);
+    const auto for_bytes = [](const at::Tensor& weight) {
+      return (weight.transpose(0, 1) * (1.0 / 255)).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1);
+    };
+    const at::Tensor chain_weights = for_bytes(drawn.chain_weights);
+    at::Tensor sum = images * for_bytes(drawn.own_weight);
+    for (std::int64_t i = 0; i < width; ++i) sum.add_(chains.select(2, i) * chain_weights.select(2, i));
+    return sum;
   }
 
   const Params params_;

@@ -41,6 +41,35 @@ TEST(AugMix, AddsTwoViewsAndKeepsTheImages) {
   EXPECT_EQ(checks::make("augmix", ", consistency = false")->views(), 0);
 }
 
+TEST(AugMix, DrawsTheViewsIndependently) {
+  // One chain inverts black images: a view is the weight m of its chain, uniform.
+  kd::Batch black = checks::even_batch(8000, 1, 1, 1, 0);
+  checks::make("augmix", ", width = 1, depth = 1, operations = ['invert']")->apply(black, checks::kKey);
+  const at::Tensor first = black.extra_views[0].images.to(at::kDouble) - 0.5;
+  const at::Tensor second = black.extra_views[1].images.to(at::kDouble) - 0.5;
+  EXPECT_NEAR(first.square().mean().item<double>(), 1.0 / 12, 0.005);
+  EXPECT_NEAR(second.square().mean().item<double>(), 1.0 / 12, 0.005);
+  EXPECT_NEAR((first * second).mean().item<double>(), 0, 0.005);
+}
+
+TEST(AugMix, IsTheSameOnEveryDevice) {
+  const std::string all =
+      ", operations = ['autocontrast', 'equalize', 'posterize', 'rotate', 'solarize', 'shear_x', 'shear_y', "
+      "'translate_x', 'translate_y', 'color', 'contrast', 'brightness', 'sharpness', 'invert', 'identity']";
+  for (const auto& parameters : {std::string(), ", width = 2, depth = 2, interpolation = 'nearest'" + all}) {
+    const auto augmix = checks::make("augmix", parameters, 12, 10);
+    kd::Batch here = checks::batch_on(at::kCPU, 60, 3, 12, 10);
+    augmix->apply(here, checks::kKey);
+    for (const at::Device& device : kd::testing::devices()) {
+      kd::Batch there = checks::batch_on(device, 60, 3, 12, 10);
+      augmix->apply(there, checks::kKey);
+      for (std::size_t i = 0; i < 2; ++i) {
+        EXPECT_TRUE(there.extra_views[i].images.cpu().allclose(here.extra_views[i].images, 0, 1e-5));
+      }
+    }
+  }
+}
+
 TEST(AugMix, MixesTheImageWithItsChains) {
   for (const at::Device& device : kd::testing::devices()) {
     const kd::Batch before = checks::batch_on(device, 40, 3, 6, 6);

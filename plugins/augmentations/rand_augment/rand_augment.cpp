@@ -1,6 +1,6 @@
 // RandAugment: Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space", arXiv
 // 1909.13719, with the operations and magnitudes of torchvision.
-#include <ATen/ops/full_like.h>
+#include <ATen/ops/full.h>
 
 #include "../shared/apply_operations.h"
 #include "../shared/magnitude_bins.h"
@@ -51,12 +51,9 @@ class RandAugment final : public kd::Augmentation {
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
     const double share = static_cast<double>(params_.magnitude) / static_cast<double>(params_.bins - 1);
-    const at::Tensor level = at::full_like(batch.index, share, batch.index.options().dtype(at::kDouble));
-    std::vector<image_operations::Choice> choices;
-    for (std::int64_t i = 0; i < params_.count; ++i) {
-      choices.push_back(table_.draw(key.with(static_cast<std::uint64_t>(i)), batch.index, level));
-    }
-    image_operations::apply_in_turn(batch, choices, params_.interpolation, params_.fill, "rand_augment");
+    const at::Tensor level = at::full({batch.size(), params_.count}, share, batch.index.options().dtype(at::kDouble));
+    image_operations::change_batch(batch, table_.draw(key, batch.index, level), params_.interpolation, params_.fill,
+                                   "rand_augment");
   }
 
  private:

@@ -1,5 +1,5 @@
 // Turns images about their middle by a random angle, as torchvision's RandomRotation does to PIL images.
-#include <ATen/ops/full_like.h>
+#include <ATen/ops/full.h>
 
 #include "../shared/apply_operations.h"
 #include "../shared/resampling_parameters.h"
@@ -26,10 +26,11 @@ class RandomRotation final : public kd::Augmentation {
   explicit RandomRotation(const Params& params) : params_(params) {}
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
-    const at::Tensor uniform = kd::random_uniform(key, batch.index, 1).squeeze(1).to(at::kDouble);
-    const auto rotate = static_cast<std::int64_t>(image_operations::Operation::kRotate);
-    const image_operations::Choice choice{at::full_like(batch.index, rotate), (uniform * 2 - 1) * params_.degrees};
-    image_operations::apply_in_turn(batch, {choice}, params_.interpolation, params_.fill, "random_rotation");
+    constexpr auto kRotate = image_operations::Operation::kRotate;
+    const at::Tensor uniform = kd::random_uniform(key, batch.index, 1).to(at::kDouble);
+    const at::Tensor rotate = at::full({batch.size(), 1}, static_cast<std::int64_t>(kRotate), batch.index.options());
+    const image_operations::Choice choice{rotate, (uniform * 2 - 1) * params_.degrees, {kRotate}};
+    image_operations::change_batch(batch, choice, params_.interpolation, params_.fill, "random_rotation");
   }
 
  private:

@@ -1,8 +1,7 @@
-// One operation of image_operations.h per sample, the quickest way for the device.
+// The operations of image_operations.h, the quickest way for the device.
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "image_operations_by_image.h"
 #include "image_operations_by_tensor.h"
@@ -18,13 +17,12 @@ inline at::Tensor apply_operations(const at::Tensor& images, const Choice& choic
                          : apply_by_tensor(images, choice, interpolation, byte);
 }
 
-/// Changes all images of a batch by one choice after another.
-inline void apply_in_turn(kd::Batch& batch, const std::vector<Choice>& choices, Interpolation interpolation,
-                          std::int64_t fill, const std::string& augmentation) {
-  batch.change_images([&](at::Tensor images) {
+/// Changes all images of a batch.
+inline void change_batch(kd::Batch& batch, const Choice& choice, Interpolation interpolation, std::int64_t fill,
+                         const std::string& augmentation) {
+  batch.change_images([&](const at::Tensor& images) {
     require_bytes(images, augmentation);
-    for (const Choice& choice : choices) images = apply_operations(images, choice, interpolation, fill);
-    return images;
+    return apply_operations(images, choice, interpolation, fill);
   });
 }
 

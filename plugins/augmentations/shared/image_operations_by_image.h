@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -221,6 +222,17 @@ inline void blend(const ByteImage& image, Operation operation, double magnitude,
   }
 }
 
+inline void change(const ByteImage& image, Operation operation, double magnitude, const double* matrix,
+                   Interpolation interpolation, std::uint8_t fill, std::uint8_t* result) {
+  if (is_geometric(operation)) {
+    resample(image, matrix, interpolation, fill, result);
+  } else if (is_blend(operation)) {
+    blend(image, operation, magnitude, result);
+  } else {
+    look_up(image, operation, magnitude, result);
+  }
+}
+
 inline at::Tensor apply_by_image(const at::Tensor& images, const Choice& choice, Interpolation interpolation,
                                  std::uint8_t fill) {
   const at::Tensor source = images.contiguous();
@@ -233,19 +245,18 @@ inline at::Tensor apply_by_image(const at::Tensor& images, const Choice& choice,
   const auto* from = source.const_data_ptr<std::uint8_t>();
   auto* to = result.mutable_data_ptr<std::uint8_t>();
   at::parallel_for(0, source.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::uint8_t> spare(static_cast<std::size_t>(source.stride(0)));
     for (std::int64_t n = begin; n < end; ++n) {
-      const ByteImage image{from + n * source.stride(0), source.size(1), source.size(2), source.size(3)};
-      const auto chosen = static_cast<Operation>(operation[n]);
-      std::uint8_t* target = to + n * source.stride(0);
-      if (is_geometric(chosen)) {
-        resample(image, matrix + 6 * n, interpolation, fill, target);
-      } else if (is_blend(chosen)) {
-        blend(image, chosen, magnitude[n], target);
-      } else if (is_lookup(chosen)) {
-        look_up(image, chosen, magnitude[n], target);
-      } else {
-        std::memcpy(target, image.pixels, static_cast<std::size_t>(image.size()));
+      ByteImage image{from + n * source.stride(0), source.size(1), source.size(2), source.size(3)};
+      std::uint8_t* const target = to + n * source.stride(0);
+      for (std::int64_t i = n * choice.steps(); i < (n + 1) * choice.steps(); ++i) {
+        const auto chosen = static_cast<Operation>(operation[i]);
+        if (chosen == Operation::kIdentity) continue;
+        std::uint8_t* const next = image.pixels == target ? spare.data() : target;
+        change(image, chosen, magnitude[i], matrix + 6 * i, interpolation, fill, next);
+        image.pixels = next;
       }
+      if (image.pixels != target) std::memcpy(target, image.pixels, static_cast<std::size_t>(image.size()));
     }
   });
   return result;

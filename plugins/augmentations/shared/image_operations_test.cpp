@@ -2,6 +2,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
@@ -63,7 +64,7 @@ Choice choice_of(const std::vector<PilGolden>& goldens, const at::Device& device
     operations.push_back(static_cast<std::int64_t>(golden.operation));
     magnitudes.push_back(golden.magnitude);
   }
-  return {at::tensor(operations).to(device), at::tensor(magnitudes).to(device)};
+  return {at::tensor(operations).to(device).unsqueeze(1), at::tensor(magnitudes).to(device).unsqueeze(1)};
 }
 
 void expect_golden(const at::Tensor& results, const std::vector<PilGolden>& goldens, std::size_t number) {
@@ -93,23 +94,57 @@ TEST(ImageOperations, AreThoseOfPilBitForBit) {
 
 Choice choice_of(Operation operation, double magnitude, const at::Tensor& images) {
   const at::TensorOptions options = images.options();
-  return {at::full({images.size(0)}, static_cast<std::int64_t>(operation), options.dtype(at::kLong)),
-          at::full({images.size(0)}, magnitude, options.dtype(at::kDouble))};
+  return {at::full({images.size(0), 1}, static_cast<std::int64_t>(operation), options.dtype(at::kLong)),
+          at::full({images.size(0), 1}, magnitude, options.dtype(at::kDouble))};
 }
 
 TEST(ImageOperations, ChooseForEachSample) {
   for (const at::Device& device : kd::testing::devices()) {
     const at::Tensor images = kd::testing::byte_batch(15, 3, 20, 20, 10).images.to(device);
     Choice choice = choice_of(Operation::kIdentity, 0.5, images);
-    choice.operation = at::arange(15, choice.operation.options());  // each once
+    choice.operation = at::arange(15, choice.operation.options()).unsqueeze(1);  // each once
     choice.magnitude = at::where(choice.is(Operation::kPosterize), 3.0, choice.magnitude);
     for (const auto interpolation : {Interpolation::kNearest, Interpolation::kBilinear}) {
       const at::Tensor all = image_operations::apply_operations(images, choice, interpolation, 7);
       for (std::int64_t n = 0; n < 15; ++n) {
-        const Choice one{choice.operation.narrow(0, n, 1), choice.magnitude.narrow(0, n, 1)};
-        const at::Tensor alone = image_operations::apply_by_tensor(images.narrow(0, n, 1), one, interpolation, 7);
+        const at::Tensor alone =
+            image_operations::apply_by_tensor(images.narrow(0, n, 1), choice.of(n, 1), interpolation, 7);
         EXPECT_TRUE(all.narrow(0, n, 1).equal(alone)) << n;
       }
+    }
+  }
+}
+
+TEST(ImageOperations, MakeOneStepAfterAnother) {
+  for (const at::Device& device : kd::testing::devices()) {
+    const at::Tensor images = kd::testing::byte_batch(15, 3, 11, 13, 10).images.to(device);
+    const at::Tensor number = at::arange(15, at::TensorOptions(device).dtype(at::kLong));
+    const at::Tensor operation = at::stack({number, (number * 4 + 1).remainder(15), (number * 7 + 5).remainder(15)}, 1);
+    const Choice choice{operation, (operation.to(at::kDouble) * 3 + 1).remainder(5)};
+    for (const auto interpolation : {Interpolation::kNearest, Interpolation::kBilinear}) {
+      at::Tensor in_turn = images;
+      for (std::int64_t step = 0; step < 3; ++step) {
+        const Choice one{operation.narrow(1, step, 1), choice.magnitude.narrow(1, step, 1)};
+        in_turn = image_operations::apply_operations(in_turn, one, interpolation, 7);
+      }
+      EXPECT_TRUE(image_operations::apply_operations(images, choice, interpolation, 7).equal(in_turn));
+      EXPECT_TRUE(image_operations::apply_by_tensor(images, choice, interpolation, 7).equal(in_turn));
+      // A few images at a time, where not all fit memory.
+      EXPECT_TRUE(image_operations::apply_by_tensor(images, choice, interpolation, 7, 200'000).equal(in_turn));
+      EXPECT_TRUE(image_operations::apply_by_tensor(images, choice, interpolation, 7, 1).equal(in_turn));
+    }
+  }
+}
+
+TEST(ImageOperations, AreTheSameWhereOthersAreImpossible) {
+  for (const at::Device& device : kd::testing::devices()) {
+    const at::Tensor images = kd::testing::byte_batch(4, 3, 9, 9, 10).images.to(device);
+    for (std::int64_t number = 0; number < 15; ++number) {
+      const auto operation = static_cast<Operation>(number);
+      const Choice choice = choice_of(operation, 2.5, images);
+      const Choice alone{choice.operation, choice.magnitude, {operation}};
+      const at::Tensor expected = image_operations::apply_by_tensor(images, choice, Interpolation::kBilinear, 7);
+      EXPECT_TRUE(image_operations::apply_by_tensor(images, alone, Interpolation::kBilinear, 7).equal(expected));
     }
   }
 }

@@ -1,4 +1,4 @@
-// What strength an operation of image_operations.h has at a level, and the drawing of one operation per sample.
+// What strength an operation of image_operations.h has at a level, and the drawing of operations for each sample.
 #pragma once
 
 #include <ATen/ops/tensor.h>
@@ -59,34 +59,37 @@ void declare_operations(kd::Schema<Params>& s, const std::vector<Strength>& know
       .def(names);
 }
 
-/// Operations of which each sample gets one at random.
+/// Operations from which those of each sample are drawn.
 class OperationTable {
  public:
   explicit OperationTable(const std::vector<Strength>& rows) {
     std::vector<double> numbers;
     for (const Strength& row : rows) {
-      numbers.insert(numbers.end(), {static_cast<double>(row.operation), row.base, row.slope,
-                                     static_cast<double>(row.rounding), row.either_sign ? 1.0 : 0.0});
+      for (const double slope : {row.slope, row.either_sign ? -row.slope : row.slope}) {
+        numbers.insert(numbers.end(),
+                       {static_cast<double>(row.operation), row.base, slope, static_cast<double>(row.rounding)});
+      }
+      possible_.add(row.operation);
+      truncates_ = truncates_ || row.rounding == Rounding::kTowardsZero;
+      rounds_ = rounds_ || row.rounding == Rounding::kNearest;
     }
     rows_ = at::tensor(numbers).view({-1, kColumns});
   }
 
-  /// `level` is double, N.
+  /// An operation for each level (double, N×steps).
   Choice draw(kd::RandomKey key, const at::Tensor& index, const at::Tensor& level) const {
     const at::Tensor rows = rows_on(index.device());
-    const at::Tensor number = kd::random_below(key.with("operation"), index, 1, rows.size(0)).squeeze(1);
-    const at::Tensor negative = kd::random_below(key.with("sign"), index, 1, 2).squeeze(1);
-    const at::Tensor drawn = rows.index_select(0, number);
-    const auto is_rounded = [&](Rounding rounding) { return drawn.select(1, 3).eq(static_cast<double>(rounding)); };
-    at::Tensor amount = drawn.select(1, 2) * level;
-    amount = at::where(is_rounded(Rounding::kTowardsZero), amount.trunc(), amount);
-    amount = at::where(is_rounded(Rounding::kNearest), amount.round(), amount);
-    const at::Tensor sign = 1 - drawn.select(1, 4) * negative * 2;
-    return {drawn.select(1, 0).to(at::kLong), drawn.select(1, 1) + sign * amount};
+    const at::Tensor number = kd::random_below(key.with("operation"), index, level.size(1), rows.size(0));
+    const at::Tensor drawn = rows.index_select(0, number.flatten()).view({-1, level.size(1), kColumns});
+    const auto is_rounded = [&](Rounding rounding) { return drawn.select(2, 3).eq(static_cast<double>(rounding)); };
+    at::Tensor amount = drawn.select(2, 2) * level;
+    if (truncates_) amount = at::where(is_rounded(Rounding::kTowardsZero), amount.trunc(), amount);
+    if (rounds_) amount = at::where(is_rounded(Rounding::kNearest), amount.round(), amount);
+    return {drawn.select(2, 0).to(at::kLong), drawn.select(2, 1) + amount, possible_};
   }
 
  private:
-  static constexpr std::int64_t kColumns = 5;
+  static constexpr std::int64_t kColumns = 4;
 
   /// Copied to a device when it is first seen, since a copy in every step would wait for it.
   at::Tensor rows_on(const at::Device& device) const {
@@ -96,7 +99,9 @@ class OperationTable {
   }
 
   mutable std::mutex mutex_;
-  mutable at::Tensor rows_;  ///< rows×kColumns, double: operation, base, slope, rounding, either sign
+  mutable at::Tensor rows_;  ///< double, kColumns wide: operation, base, slope, rounding; each twice, for either sign
+  OperationSet possible_{};
+  bool truncates_ = false, rounds_ = false;
 };
 
 }  // namespace image_operations

@@ -35,10 +35,10 @@ class TrivialAugment final : public kd::Augmentation {
       : params_(params), table_(image_operations::chosen_rows(strengths(), params.operations)) {}
 
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
-    const at::Tensor bin = kd::random_below(key.with("bin"), batch.index, 1, params_.bins).squeeze(1);
+    const at::Tensor bin = kd::random_below(key.with("bin"), batch.index, 1, params_.bins);
     const at::Tensor level = bin.to(at::kDouble) / static_cast<double>(params_.bins - 1);
-    image_operations::apply_in_turn(batch, {table_.draw(key, batch.index, level)}, params_.interpolation, params_.fill,
-                                    "trivial_augment");
+    image_operations::change_batch(batch, table_.draw(key, batch.index, level), params_.interpolation, params_.fill,
+                                   "trivial_augment");
   }
 
  private:
