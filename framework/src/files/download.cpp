@@ -14,6 +14,16 @@
 namespace kd {
 namespace {
 
+struct CloseArchive {
+  void operator()(::archive* one) const { archive_read_free(one); }
+};
+struct CloseCurl {
+  void operator()(CURL* one) const { curl_easy_cleanup(one); }
+};
+struct CloseFile {
+  void operator()(std::FILE* one) const { std::fclose(one); }
+};
+
 struct Transfer {
   std::FILE* file = nullptr;
   std::int64_t already = 0;
@@ -70,7 +80,7 @@ void download(const std::string& url, const std::filesystem::path& file, const D
   std::filesystem::create_directories(file.parent_path());
   std::filesystem::path part = file;
   part += ".part";
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), &curl_easy_cleanup);
+  const std::unique_ptr<CURL, CloseCurl> curl(curl_easy_init());
   if (!curl) throw Error("libcurl cannot be started");
   transfer_once(curl.get(), url, part, progress);
   std::filesystem::rename(part, file);
@@ -92,7 +102,7 @@ std::filesystem::path safe_path(const std::string& entry, const std::filesystem:
 }  // namespace
 
 void unpack(const std::filesystem::path& archive, const std::filesystem::path& folder, const std::string& single_name) {
-  const std::unique_ptr<::archive, decltype(&archive_read_free)> reader(archive_read_new(), &archive_read_free);
+  const std::unique_ptr<::archive, CloseArchive> reader(archive_read_new());
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_format_tar(reader.get());
   archive_read_support_format_raw(reader.get());
@@ -115,7 +125,7 @@ void unpack(const std::filesystem::path& archive, const std::filesystem::path& f
     std::filesystem::create_directories(target.parent_path());
     std::filesystem::path part = target;
     part += ".part";
-    std::unique_ptr<std::FILE, decltype(&std::fclose)> file(std::fopen(part.c_str(), "wb"), &std::fclose);
+    std::unique_ptr<std::FILE, CloseFile> file(std::fopen(part.c_str(), "wb"));
     if (!file) throw Error("cannot write " + part.string());
     const void* bytes = nullptr;
     std::size_t size = 0;
