@@ -8,7 +8,7 @@ namespace {
 constexpr const char* kHalf = "{ type = 'mobilenet_v2' }";
 
 TEST(MobileNetV2, HasTheStateOfThePublishedCheckpoint) {
-  checks::expect_state(kHalf, KD_MOBILENET_V2_TESTDATA "/mobilenet_v2.txt", 812'836);
+  checks::expect_state(kHalf, KD_TESTDATA "/mobilenet_v2.txt", 812'836);
 }
 
 TEST(MobileNetV2, WidensAsThePaperDoes) {

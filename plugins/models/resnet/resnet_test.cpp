@@ -46,7 +46,7 @@ std::string read_text(const std::string& file) {
 
 TEST(ResNet, HasTheNamesAndShapesOfThePublishedCheckpoints) {
   for (const Published& published : kPublished) {
-    const std::string expected = read_text(std::string(KD_RESNET_TESTDATA "/") + published.name + ".txt");
+    const std::string expected = read_text(std::string(KD_TESTDATA "/") + published.name + ".txt");
     ASSERT_FALSE(expected.empty()) << published.name;
     EXPECT_EQ(checks::list_state(*make_resnet(published.depth, published.width)->module()), expected) << published.name;
   }

@@ -9,8 +9,8 @@ constexpr const char* kBasic = "{ type = 'resnet50', depth = 18 }";
 constexpr const char* kBottleneck = "{ type = 'resnet50' }";
 
 TEST(ResNet50, HasTheStateOfThePublishedCheckpoints) {
-  checks::expect_state(kBasic, KD_RESNET50_TESTDATA "/resnet18.txt", 11'220'132);
-  checks::expect_state(kBottleneck, KD_RESNET50_TESTDATA "/resnet50.txt", 23'705'252);
+  checks::expect_state(kBasic, KD_TESTDATA "/resnet18.txt", 11'220'132);
+  checks::expect_state(kBottleneck, KD_TESTDATA "/resnet50.txt", 23'705'252);
 }
 
 TEST(ResNet50, HasTheParametersOfResNet34) {

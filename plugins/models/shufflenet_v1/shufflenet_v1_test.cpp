@@ -18,7 +18,7 @@ TEST(ChannelShuffle, TakesTurnsAmongTheGroupsInEitherLayout) {
 }
 
 TEST(ShuffleNetV1, HasTheStateOfThePublishedCheckpoint) {
-  checks::expect_state(kNetwork, KD_SHUFFLENET_V1_TESTDATA "/shufflenet_v1.txt", 949'258);
+  checks::expect_state(kNetwork, KD_TESTDATA "/shufflenet_v1.txt", 949'258);
 }
 
 TEST(ShuffleNetV1, OffersItsTapsInOrder) {

@@ -6,7 +6,7 @@ namespace {
 constexpr const char* kNetwork = "{ type = 'shufflenet_v2' }";
 
 TEST(ShuffleNetV2, HasTheStateOfThePublishedCheckpoint) {
-  checks::expect_state(kNetwork, KD_SHUFFLENET_V2_TESTDATA "/shufflenet_v2.txt", 1'355'528);
+  checks::expect_state(kNetwork, KD_TESTDATA "/shufflenet_v2.txt", 1'355'528);
 }
 
 TEST(ShuffleNetV2, OffersItsTapsInOrder) {

@@ -19,7 +19,7 @@ std::string toml_of(int depth) { return "{ type = 'vgg', depth = " + std::to_str
 
 TEST(Vgg, HasTheStateOfThePublishedCheckpoints) {
   for (const Published& published : kPublished) {
-    checks::expect_state(toml_of(published.depth), KD_VGG_TESTDATA "/vgg" + std::to_string(published.depth) + ".txt",
+    checks::expect_state(toml_of(published.depth), KD_TESTDATA "/vgg" + std::to_string(published.depth) + ".txt",
                          published.parameters);
   }
 }

@@ -27,7 +27,7 @@ std::string toml_of(int depth, int widen) {
 TEST(Wrn, HasTheStateOfThePublishedCheckpoints) {
   for (const Published& published : kPublished) {
     checks::expect_state(toml_of(published.depth, published.widen),
-                         std::string(KD_WRN_TESTDATA "/") + published.name + ".txt", published.parameters);
+                         std::string(KD_TESTDATA "/") + published.name + ".txt", published.parameters);
   }
   EXPECT_EQ(checks::count_parameters(*checks::make_network(toml_of(28, 2))), 1'479'220);
 }
