@@ -219,7 +219,7 @@ TEST(Schema, SaysWhichValuesAreAllowed) {
   EXPECT_EQ(problems("count = 1"), "");
   EXPECT_EQ(problems("count = 9"), "");
   EXPECT_EQ(problems("size = 0.0"), "r.toml:1:8: error: thing: 'size' = 0.0 must be > 0");
-  EXPECT_EQ(problems("size = nan"), "r.toml:1:8: error: thing: 'size' = nan must be > 0");
+  EXPECT_EQ(problems("size = nan"), "r.toml:1:8: error: thing: 'size' = nan must be finite");
   EXPECT_EQ(problems("counts = [0, -1]"), "r.toml:1:14: error: thing: 'counts' = -1 must be ≥ 0");
   EXPECT_EQ(problems("sizes = [10]"), "r.toml:1:10: error: thing: 'sizes' = 10 must be < 10");
   EXPECT_EQ(problems("weight = -1"), "r.toml:1:10: error: thing: 'weight' = -1 must be ≥ 0");

@@ -2,6 +2,8 @@
 #include "kd/diagnostics.h"
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <new>
 #include <numeric>
 #include <tuple>
@@ -9,19 +11,12 @@
 
 namespace kd {
 
-Error::Error(const std::string& message, ExitCode code) : std::runtime_error(message), code_(code) {}
-Error::~Error() = default;
-RecipeError::~RecipeError() = default;
-FileError::~FileError() = default;
+namespace {
 
-void Diagnostics::error(const Location& location, std::string message, std::string hint) {
-  problems_.push_back({location, std::move(message), std::move(hint)});
-}
-
-std::string Diagnostics::to_string() const {
+/// One problem per line. Stable by file of first mention, then by place: the order in which a reader meets them.
+std::string text_of(const std::vector<Problem>& problems) {
   std::vector<const Problem*> sorted;
-  for (const Problem& problem : problems_) sorted.push_back(&problem);
-  // Stable by file of first mention, then by place: the order in which a reader meets them.
+  for (const Problem& problem : problems) sorted.push_back(&problem);
   std::vector<std::string> sources;
   const auto rank = [&sources](const Problem* problem) {
     const std::string source = problem->location.source ? *problem->location.source : "";
@@ -44,8 +39,38 @@ std::string Diagnostics::to_string() const {
   return text;
 }
 
+}  // namespace
+
+Error::Error(const std::string& message, ExitCode code)
+    : std::runtime_error(message), problems_{{{}, message, {}}}, code_(code) {}
+Error::Error(std::vector<Problem> problems, ExitCode code)
+    : std::runtime_error(text_of(problems)), problems_(std::move(problems)), code_(code) {}
+Error::~Error() = default;
+std::string Error::text() const { return text_of(problems_); }
+RecipeError::~RecipeError() = default;
+FileError::~FileError() = default;
+
+void Diagnostics::error(const Location& location, std::string message, std::string hint) {
+  problems_.push_back({location, std::move(message), std::move(hint)});
+  only_files_ = false;
+}
+
+void Diagnostics::add(const std::exception& error, const Location& location, const std::string& what) {
+  const auto* own = dynamic_cast<const Error*>(&error);
+  only_files_ &= own != nullptr && own->code() == ExitCode::kCorrupt;
+  for (Problem problem : own != nullptr ? own->problems() : std::vector<Problem>{{{}, message_of(error), {}}}) {
+    if (!problem.location.source) problem.location = location;
+    if (!problem.message.starts_with(what)) problem.message = what + ": " + problem.message;
+    problems_.push_back(std::move(problem));
+  }
+}
+
+std::string Diagnostics::to_string() const { return text_of(problems_); }
+
 void Diagnostics::throw_if_any() const {
-  if (!ok()) throw RecipeError(to_string());
+  if (ok()) return;
+  if (only_files_) throw FileError(problems_);
+  throw RecipeError(problems_);
 }
 
 namespace {
@@ -74,17 +99,60 @@ std::string message_of(const std::exception& error) {
   return message;
 }
 
+namespace {
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+/// What the field also calls some of kdrun's names.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kSynonyms{{
+    {"ce", "cross_entropy"},
+    {"crossentropy", "cross_entropy"},
+    {"xent", "cross_entropy"},
+    {"kl", "kd"},
+    {"kldiv", "kd"},
+    {"hinton", "kd"},
+    {"mse", "mse_logits"},
+    {"tau", "temperature"},
+    {"t", "temperature"},
+    {"lr_scheduler", "schedule"},
+    {"step", "multistep"},
+    {"onecycle", "one_cycle"},
+    {"flip", "horizontal_flip"},
+    {"crop", "random_crop"},
+    {"bs", "batch_size"},
+    {"wd", "weight_decay"},
+}};
+
+}  // namespace
+
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
+  const std::string plain = lower(name);
+  const auto is_known = [&known](std::string_view wanted) {
+    return std::find(known.begin(), known.end(), wanted) != known.end();
+  };
+  if (is_known(plain) && plain != name) return plain;
+  for (const auto& [synonym, meant] : kSynonyms) {
+    if (plain == synonym && is_known(meant)) return std::string(meant);
+  }
   std::string nearest;
   std::size_t best = std::max<std::size_t>(1, name.size() / 3) + 1;
   for (const std::string& candidate : known) {
-    const std::size_t distance = edit_distance(name, candidate);
+    const std::size_t distance = edit_distance(plain, candidate);
     if (distance < best) {
       best = distance;
       nearest = candidate;
     }
   }
-  return nearest;
+  // A word that only one name begins with is meant for it, as temp is, unless one letter makes another name of it.
+  const auto begins = [&plain](const std::string& candidate) {
+    return plain.size() > 2 && candidate.starts_with(plain);
+  };
+  const bool is_beginning = std::count_if(known.begin(), known.end(), begins) == 1;
+  return is_beginning && best > 1 ? *std::find_if(known.begin(), known.end(), begins) : nearest;
 }
 
 std::string name_hint(std::string_view name, const std::vector<std::string>& known, std::string_view noun) {

@@ -55,16 +55,16 @@ Value read_with_bases(const std::string& file, std::vector<std::filesystem::path
   Diagnostics diagnostics;
   const Value::List bases = extends->is_list() ? extends->as_list() : Value::List{*extends};
   for (const Value& base : bases) {
-    const std::string place = base.location.to_string() + ": error: ";
-    if (!base.is_string())
-      throw RecipeError(place + "'extends' is a file name or a list of them, and this is " + base.kind_name());
+    if (!base.is_string()) {
+      throw RecipeError(base.location, "'extends' is a file name or a list of them, and this is " + base.kind_name());
+    }
     const std::filesystem::path path = std::filesystem::path(file).parent_path() / base.as_string();
     if (!std::filesystem::is_regular_file(path)) {
-      throw RecipeError(place + "there is no file " + path.string() +
-                        "\n    hint: names in 'extends' are relative to the recipe that holds them");
+      throw RecipeError(base.location, "there is no file " + path.string(),
+                        "names in 'extends' are relative to the recipe that holds them");
     }
     if (std::find(open.begin(), open.end(), std::filesystem::weakly_canonical(path)) != open.end()) {
-      throw RecipeError(place + "'" + base.as_string() + "' extends this recipe in turn");
+      throw RecipeError(base.location, "'" + base.as_string() + "' extends this recipe in turn");
     }
     merge(result, read_with_bases(path.string(), open), diagnostics);
   }

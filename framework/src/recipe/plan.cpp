@@ -10,6 +10,7 @@
 
 #include "recipe/merge.h"
 #include "recipe/toml_reader.h"
+#include "recipe/unknown_keys.h"
 
 namespace kd {
 
@@ -39,7 +40,7 @@ std::vector<FieldInfo> network_extras() {
     ComponentSpec optimizer, schedule;
     static void schema(Schema<Extras>& s) {
       s.field("name", &Extras::name, "of the network; its type where left out").def("");
-      s.field("count", &Extras::count, "how many such networks").def(1).at_least(1);
+      s.field("count", &Extras::count, "how many such networks").def(1).range(1, 1024);
       s.component("optimizer", &Extras::optimizer, "optimizer", "its own optimizer; the stage's where left out")
           .optional();
       s.component("schedule", &Extras::schedule, "schedule", "its own schedule; the stage's where left out").optional();
@@ -83,15 +84,6 @@ Value select(const Value& table, const std::vector<FieldInfo>& fields) {
   return result;
 }
 
-void report_unknown(const Value& table, const std::string& what, const std::vector<std::string>& known,
-                    Diagnostics& diagnostics) {
-  for (const Member& member : table.as_table()) {
-    if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
-    diagnostics.error(member.key_location, fmt::format("{}: unknown key '{}'", what, member.key),
-                      name_hint(member.key, known, "known keys"));
-  }
-}
-
 bool is_plain_name(const std::string& name) {
   return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
                               std::string::npos;
@@ -106,7 +98,8 @@ class Planner {
     const std::vector<FieldInfo> own = fields_of<RecipeKeys>();
     std::vector<std::string> known = names_of(own);
     known.insert(known.end(), {"extends", "train", "stage", "profile", "sweep"});
-    report_unknown(recipe, "recipe", known, diagnostics_);
+    report_unknown_keys(recipe, "recipe", own, known, diagnostics_);
+    refuse_sweep(recipe);
     Diagnostics found;
     const Value top = resolve_table(own, select(recipe, own), "recipe", catalog_, found);
     report_once(found);
@@ -150,15 +143,24 @@ class Planner {
     diagnostics_.error(value.location, fmt::format("'{}' is no device", device), "auto, cpu, cuda or cuda:N");
   }
 
+  void refuse_sweep(const Value& recipe) {
+    for (const Member& member : recipe.as_table()) {
+      if (member.key != "sweep") continue;
+      diagnostics_.error(member.key_location, "recipe: 'sweep' is a word kept for later: kdrun has no sweeps yet",
+                         "give each setting as an override: kdrun R.toml stage.S.scheme.temperature=4 --seed 1");
+    }
+  }
+
   /// Keys only: values are checked in the stages that use them.
   void check_train_table(const Value& recipe) {
     const Value* train = recipe.find("train");
     if (train == nullptr) return;
+    const std::vector<FieldInfo> train_fields = fields_of<TrainSettings>();
     if (!train->is_table()) {
       diagnostics_.error(train->location, "'train' is a table, and this is " + train->kind_name());
       return;
     }
-    report_unknown(*train, "train", names_of(fields_of<TrainSettings>()), diagnostics_);
+    report_unknown_keys(*train, "train", train_fields, names_of(train_fields), diagnostics_);
   }
 
   StagePlan plan_stage(const Value& recipe, const Value& stage, const std::vector<StagePlan>& earlier) {
@@ -174,34 +176,36 @@ class Planner {
     std::vector<std::string> known = names_of(own);
     known.insert(known.end(), {"teachers", "data"});
     for (const FieldInfo& field : train_fields) known.push_back(field.name);
-    report_unknown(stage, what, known, diagnostics_);
+    report_unknown_keys(stage, what, train_fields, known, diagnostics_);
 
-    // Problems of [train] come up in every stage that inherits them; each is reported once.
-    Diagnostics found;
-    const Value keys = resolve_table(own, select(stage, own), what, catalog_, found);
+    // What is wrong in one part says nothing of the others: each is looked at as far as it can be. Problems of [train]
+    // come up in every stage that inherits them; each is reported once.
+    Diagnostics of_keys, of_train, of_data, of_teachers;
+    const Value keys = resolve_table(own, select(stage, own), what, catalog_, of_keys);
     Value train = recipe.find("train") != nullptr && recipe.find("train")->is_table()
                       ? select(*recipe.find("train"), train_fields)
                       : Value(Value::Table{});
     train.location = stage.location;
-    merge(train, select(stage, train_fields), found);
-    const Value settings = resolve_table(train_fields, train, what, catalog_, found);
-    const Value data = resolve_data(recipe, stage, found);
-    const Value teachers = resolve_teachers(stage, what, found);
-    report_once(found);
+    merge(train, select(stage, train_fields), of_train);
+    const Value settings = resolve_table(train_fields, train, what, catalog_, of_train);
+    const Value data = resolve_data(recipe, stage, of_data);
+    const Value teachers = resolve_teachers(stage, what, of_teachers);
+    for (const Diagnostics* found : {&of_keys, &of_train, &of_data, &of_teachers}) report_once(*found);
 
     plan.resolved = keys;
     plan.resolved.set("data", data);
     plan.resolved.set("teachers", teachers);
     for (const Member& member : settings.as_table()) plan.resolved.set(member.key, member.value, member.key_location);
-    if (!found.ok() || data.is_null()) return plan;
-
+    if (of_teachers.ok()) {
+      for (const Value& teacher : teachers.as_list()) plan_teacher(plan, teacher, earlier);
+    }
+    if (of_train.ok()) plan.train = read_parameters<TrainSettings>(settings);
+    if (of_data.ok() && !data.is_null()) plan.data = to_component("dataset", fields_of<DataSelection>(), data);
+    if (!of_keys.ok()) return plan;
     const StageKeys parsed = read_parameters<StageKeys>(keys);
     plan.scheme = parsed.scheme;
-    plan.train = read_parameters<TrainSettings>(settings);
-    plan.data = to_component("dataset", fields_of<DataSelection>(), data);
     plan_networks(plan, parsed);
-    for (const Value& teacher : teachers.as_list()) plan_teacher(plan, teacher, earlier);
-    check_roles(plan, stage);
+    if (of_teachers.ok()) check_roles(plan, stage);
     return plan;
   }
 
@@ -244,6 +248,12 @@ class Planner {
     }
     static const std::vector<FieldInfo> fields = fields_of<TeacherPlan>();
     for (const Value& teacher : teachers->as_list()) {
+      if (teacher.is_string()) {
+        found.error(teacher.location, what + ": a teacher is a table, and this is a string",
+                    fmt::format("write teachers = [{{ stage = {} }}], or {{ file = {}, model = {{ … }} }}",
+                                teacher.to_toml(), teacher.to_toml()));
+        continue;
+      }
       result.as_list().push_back(resolve_table(fields, teacher, what + ", teacher", catalog_, found));
     }
     return result;
@@ -263,6 +273,14 @@ class Planner {
       for (std::int64_t i = 0; i < model.extras.find("count")->as_int(); ++i) {
         const int count = ++seen[base];
         NetworkPlan network{count == 1 ? base : fmt::format("{}_{}", base, count), model, {}, {}};
+        const auto same = std::find_if(plan.networks.begin(), plan.networks.end(),
+                                       [&](const NetworkPlan& other) { return other.name == network.name; });
+        if (same != plan.networks.end()) {
+          diagnostics_.error(model.location,
+                             fmt::format("stage '{}': two networks are called '{}'", plan.name, network.name),
+                             "the second of several is called NAME_2, and so on; give another 'name'");
+          break;
+        }
         if (const Value* optimizer = model.extras.find("optimizer"))
           network.optimizer = to_component("optimizer", {}, *optimizer);
         if (const Value* schedule = model.extras.find("schedule"))
@@ -349,7 +367,7 @@ class Planner {
   }
 
   void report_once(const Diagnostics& found) {
-    for (const Diagnostics::Problem& problem : found.problems()) {
+    for (const Problem& problem : found.problems()) {
       if (reported_.insert(problem.location.to_string() + problem.message.substr(problem.message.find(':') + 1))
               .second) {
         diagnostics_.error(problem.location, problem.message, problem.hint);
@@ -380,12 +398,44 @@ void apply_profile(Value& recipe, const std::string& name, const std::string& fi
 
 }  // namespace
 
+namespace {
+
+/// What is wrong in the profiles that are not laid on the recipe, and only there.
+void check_other_profiles(const Value& recipe, const std::string& file, const std::string& chosen,
+                          const ComponentCatalog& catalog, Diagnostics& diagnostics) {
+  const Value* profiles = recipe.find("profile");
+  if (profiles == nullptr || !profiles->is_table()) return;
+  const auto is_same = [](const Problem& a, const Problem& b) {
+    return a.location.to_string() == b.location.to_string() && a.message == b.message;
+  };
+  Diagnostics plain;
+  Planner(catalog, plain).plan(recipe);
+  for (const Member& profile : profiles->as_table()) {
+    if (profile.key == chosen) continue;
+    Value laid = recipe;
+    Diagnostics found;
+    apply_profile(laid, profile.key, file, found);
+    Planner(catalog, found).plan(laid);
+    for (const Problem& problem : found.problems()) {
+      const auto known = [&](const Problem& other) { return is_same(problem, other); };
+      if (std::any_of(plain.problems().begin(), plain.problems().end(), known) ||
+          std::any_of(diagnostics.problems().begin(), diagnostics.problems().end(), known))
+        continue;
+      diagnostics.error(problem.location, fmt::format("profile '{}': {}", profile.key, problem.message), problem.hint);
+    }
+  }
+}
+
+}  // namespace
+
 ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog) {
   Value recipe = read_with_bases(file);
   Diagnostics diagnostics;
+  const Value as_written = recipe;
   if (!options.profile.empty()) apply_profile(recipe, options.profile, file, diagnostics);
   for (const std::string& text : options.overrides) apply_override(recipe, text, diagnostics);
   ExperimentPlan plan = Planner(catalog, diagnostics).plan(recipe);
+  check_other_profiles(as_written, file, options.profile, catalog, diagnostics);
   diagnostics.throw_if_any();
   plan.recipe_file = file;
   plan.recipe_name = std::filesystem::path(file).stem().string();
@@ -403,6 +453,17 @@ StageSettings read_stage_settings(const std::string& file, const ComponentCatalo
   const Value train = resolve_table(train_fields, select(stage, train_fields), "stage", catalog, diagnostics);
   diagnostics.throw_if_any();
   return {to_component("dataset", extras, resolved_data), read_parameters<TrainSettings>(train)};
+}
+
+std::vector<std::string> keys_beside(const std::string& kind) {
+  std::vector<std::string> keys{"type"};
+  const auto add = [&keys](const std::vector<FieldInfo>& fields) {
+    for (const FieldInfo& field : fields) keys.push_back(field.name);
+  };
+  if (kind == "dataset") add(fields_of<DataSelection>());
+  if (kind == "model") add(network_extras());
+  if (kind == "loss") keys.emplace_back("weight");  // LossList::extras()
+  return keys;
 }
 
 bool is_device_name(const std::string& name) {

@@ -10,7 +10,7 @@
 
 namespace kd {
 
-enum class Precision { kAuto, kFp32, kBf16, kFp16 };
+enum class Precision { kAuto, kFp32, kTf32, kBf16, kFp16 };
 enum class Switch { kAuto, kOn, kOff };
 
 /// `[train]`, and what a stage may override of it.
@@ -110,6 +110,10 @@ struct KD_API StageSettings {
   TrainSettings train;
 };
 KD_API StageSettings read_stage_settings(const std::string& file, const ComponentCatalog& catalog);
+
+/// Keys that stand beside the parameters of a component in some place of a recipe: `type`, and for its kind `weight`,
+/// `count` and the like.
+KD_API std::vector<std::string> keys_beside(const std::string& kind);
 
 /// Whether `name` is auto, cpu, cuda or cuda:N; not whether there is such a device.
 KD_API bool is_device_name(const std::string& name);

@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "recipe/merge.h"
+#include "recipe/published_names.h"
+#include "recipe/unknown_keys.h"
 
 namespace kd {
 
@@ -154,6 +157,11 @@ class FieldChecker {
       return value;
     }
     const double number = value.as_number();
+    if (!std::isfinite(number)) {
+      diagnostics_.error(value.location,
+                         fmt::format("{}: '{}' = {} must be finite", what_, field.name, value.to_toml()));
+      return value;
+    }
     const bool high_enough =
         !field.low || number > field.low->value || (field.low->inclusive && number == field.low->value);
     const bool low_enough =
@@ -255,11 +263,7 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
   }
   std::vector<std::string> known;
   for (const FieldInfo& field : fields) known.push_back(field.name);
-  for (const Member& member : table.as_table()) {
-    if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
-    diagnostics.error(member.key_location, fmt::format("{}: unknown key '{}'", what, member.key),
-                      name_hint(member.key, known, "known keys"));
-  }
+  report_unknown_keys(table, what, fields, known, diagnostics);
   FieldChecker checker(what, catalog, diagnostics);
   for (const FieldInfo& field : fields) {
     const Value* given = table.find(field.name);
@@ -281,6 +285,24 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
   return result;
 }
 
+namespace {
+
+/// Of a component that is not known: the keys that its place adds can be checked all the same.
+void check_extras(const std::string& kind, const std::vector<FieldInfo>& extras, const Value& table,
+                  const ComponentCatalog& catalog, Diagnostics& diagnostics) {
+  Value beside = Value(Value::Table{});
+  beside.location = table.location;
+  for (const Member& member : table.as_table()) {
+    const bool known =
+        std::any_of(extras.begin(), extras.end(), [&](const FieldInfo& field) { return field.name == member.key; });
+    if (known) beside.set(member.key, member.value, member.key_location);
+  }
+  const std::string what = fmt::format("{} '{}'", kind, table.find("type")->as_string());
+  resolve_table(extras, beside, what, catalog, diagnostics);
+}
+
+}  // namespace
+
 Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& extras, const Value& table,
                         const ComponentCatalog& catalog, Diagnostics& diagnostics) {
   if (!table.is_table()) {
@@ -297,10 +319,12 @@ Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& e
   }
   const std::vector<FieldInfo>* own = catalog.fields(kind, type->as_string());
   if (own == nullptr) {
-    std::string hint = name_hint(type->as_string(), catalog.names(kind));
+    const std::string published = kind == "model" ? model_of_published_name(type->as_string()) : "";
+    std::string hint = published.empty() ? name_hint(type->as_string(), catalog.names(kind)) : "write " + published;
     const std::string refusals = catalog.refusals();
     if (!refusals.empty()) hint += "; libraries that were refused:" + refusals;
     diagnostics.error(type->location, fmt::format("unknown {} '{}'", kind, type->as_string()), hint);
+    check_extras(kind, extras, table, catalog, diagnostics);
     return table;
   }
   std::vector<FieldInfo> all = *own;

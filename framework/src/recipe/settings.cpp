@@ -21,8 +21,13 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
       .def(Value(Value::List{}));
   s.choice(
        "precision", &T::precision,
-       {{"auto", Precision::kAuto}, {"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"fp16", Precision::kFp16}},
-       "of matrix products; auto takes bf16 where the device is fast in it")
+       {{"auto", Precision::kAuto},
+        {"fp32", Precision::kFp32},
+        {"tf32", Precision::kTf32},
+        {"bf16", Precision::kBf16},
+        {"fp16", Precision::kFp16}},
+       "of matrix products; auto takes bf16 where the device is fast in it; tf32 is fp32 whose factors a GPU rounds to "
+       "11 bits")
       .def("auto");
   s.choice("channels_last", &T::channels_last, {{"auto", Switch::kAuto}, {"on", Switch::kOn}, {"off", Switch::kOff}},
            "memory order of images; auto takes it for convolutional networks")
@@ -51,7 +56,7 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
   s.field("drop_last", &T::drop_last, "leaves out the last, smaller batch of an epoch").def(false);
   s.field("threads", &T::threads, "threads of one operation on the CPU; 0: by the size of the networks")
       .def(0)
-      .at_least(0);
+      .range(0, 1024);
   s.field("checkpoint_seconds", &T::checkpoint_seconds,
           "least time between two checkpoints, which are made at the end of an epoch")
       .def(60.0)

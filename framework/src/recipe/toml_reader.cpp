@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <regex>
+#include <sstream>
 
 #include "kd/diagnostics.h"
 
@@ -49,11 +51,26 @@ Value convert(const toml::node& node, const Source& source) {
   } else if (const auto* boolean = node.as_boolean()) {
     value = Value(boolean->get());
   } else {
-    throw RecipeError(locate(node.source(), source).to_string() +
-                      ": error: dates and times have no meaning in a recipe");
+    throw RecipeError(locate(node.source(), source), "dates and times have no meaning in a recipe");
   }
   value.location = locate(node.source(), source);
   return value;
+}
+
+/// "write type = "kd"" for a line with an unquoted word as its value, which is what most parse errors are about.
+std::string quoting_hint(std::string_view text, int number) {
+  std::istringstream lines{std::string(text)};
+  std::string line;
+  for (int i = 0; i < number; ++i) {
+    if (!std::getline(lines, line)) return "";
+  }
+  static const std::regex assignment(R"(([A-Za-z0-9_-]+)\s*=\s*([A-Za-z_][A-Za-z0-9_./-]*))");
+  for (std::sregex_iterator match(line.begin(), line.end(), assignment), end; match != end; ++match) {
+    const std::string word = (*match)[2];
+    if (word == "true" || word == "false" || word == "inf" || word == "nan") continue;
+    return "a string needs quotes: " + (*match)[1].str() + " = \"" + word + "\"";
+  }
+  return "";
 }
 
 Value read_document(std::string_view text, const Source& source) {
@@ -63,7 +80,8 @@ Value read_document(std::string_view text, const Source& source) {
     value.location = {source.name, 0, 0};
     return value;
   } catch (const toml::parse_error& error) {
-    throw RecipeError(locate(error.source(), source).to_string() + ": error: " + std::string(error.description()));
+    const auto line = static_cast<int>(error.source().begin.line);
+    throw RecipeError(locate(error.source(), source), std::string(error.description()), quoting_hint(text, line));
   }
 }
 
@@ -75,7 +93,8 @@ Value read_toml(std::string_view text, const std::string& source) {
 
 Value read_toml_file(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
-  if (!stream || std::filesystem::is_directory(file)) throw RecipeError(file + ": error: cannot read this file");
+  if (!stream || std::filesystem::is_directory(file))
+    throw RecipeError({std::make_shared<const std::string>(file), 0, 0}, "cannot read this file");
   const std::string text(std::istreambuf_iterator<char>(stream), {});
   return read_toml(text, file);
 }
@@ -86,7 +105,7 @@ Value Value::parse(std::string_view text) {
   const Value document = read_document("value = [\n" + std::string(text) + "\n]", source);
   const List& list = document.find("value")->as_list();
   if (list.size() != 1)
-    throw RecipeError("value: error: one TOML value is wanted, and this is not: " + std::string(text));
+    throw RecipeError({source.name, 0, 0}, "one TOML value is wanted, and this is not: " + std::string(text));
   return list.front();
 }
 
