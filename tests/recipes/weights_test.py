@@ -1,5 +1,6 @@
 """Files of weights between plain PyTorch and kdrun, in both directions, and files that are damaged or hostile."""
 
+import argparse
 import collections
 import io
 import os
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 import zipfile
 
+import numpy
 import torch
 from program import KDRUN, SOURCE, kdrun, main, train
 from safetensors.torch import load_file, save_file
@@ -102,6 +104,70 @@ def mismatched_names_are_all_listed():
     refused("wrong.pth", f"missing: {names[0]}", f"wrong shape: {names[1]} is [3, 2]", "unexpected: extra")
 
 
+def what_repositories_keep_beside_the_weights_is_passed_over():
+    """RepDistiller's *_last.pth: the options as an argparse.Namespace, and the optimizer, beside the weights."""
+    options = argparse.Namespace(model_s="resnet8x4", epochs=240, lr_decay_epochs=[150, 180, 210], seen={1, 2}, where=pathlib.Path("."))
+    state = weights()
+    torch.save({"opt": options, "model": state, "optimizer": {"lr": numpy.float64(0.05)}}, "last.pth")
+    assert same(imported("last.pth"), state)
+    assert "'opt' (argparse.Namespace)" in kdrun("import", "last.pth").stdout
+
+
+def prefixes_of_all_names_are_taken_off_and_said():
+    state = weights()
+    for prefix in ("module.", "_orig_mod.", "module.student.", "student.", "model.", "_orig_mod.module.model."):
+        torch.save({prefix + name: tensor for name, tensor in state.items()}, "prefixed.pth")
+        pathlib.Path("out.safetensors").unlink(missing_ok=True)
+        text = kdrun("import", "prefixed.pth", "--model", MODEL, "--data", DATA, "--out", "out.safetensors").stdout
+        assert same(load_file("out.safetensors"), state), prefix
+        assert f"the prefix '{prefix}' was taken off every name" in text, text
+
+
+def a_part_of_a_file_and_other_names_can_be_taken():
+    state = weights()
+    both = {"student." + name: tensor for name, tensor in state.items()} | {"teacher." + name: tensor + 1 for name, tensor in state.items()}
+    torch.save(both, "both.pth")
+    refused("both.pth", "missing: ", "… and ")
+    kdrun("import", "both.pth", "--model", MODEL, "--data", DATA, "--prefix", "student.", "--out", "student.safetensors")
+    assert same(load_file("student.safetensors"), state)
+    head = sorted(state)[-1].split(".")[0] + "."
+    torch.save({("classifier." + name[len(head):] if name.startswith(head) else name): tensor for name, tensor in state.items()}, "head.pth")
+    refused("head.pth", f"--rename classifier.={head}")
+    kdrun("import", "head.pth", "--model", MODEL, "--data", DATA, "--rename", f"classifier.={head}", "--out", "head.safetensors")
+    assert same(load_file("head.safetensors"), state)
+    assert "wants FROM=TO" in kdrun("import", "head.pth", "--model", MODEL, "--rename", "x", "--out", "x.safetensors", code=2).stderr
+
+
+def a_hundred_wrong_names_are_summed_up():
+    torch.save({f"block{i}.weight": torch.zeros(1) for i in range(100)}, "hundred.pth")
+    error = kdrun("import", "hundred.pth", "--model", MODEL, "--data", DATA, code=4).stderr
+    assert "… and 94 more unexpected" in error and len(error.splitlines()) < 20, error
+
+
+def a_flipped_bit_is_found():
+    torch.save(weights(), "whole.pth")
+    content = bytearray(pathlib.Path("whole.pth").read_bytes())
+    with zipfile.ZipFile("whole.pth") as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    content[largest.header_offset + 200 + largest.file_size // 2] ^= 1
+    pathlib.Path("flipped.pth").write_bytes(content)
+    refused("flipped.pth", "damaged", "CRC")
+
+
+def numbers_that_are_not_finite_are_refused():
+    state = weights()
+    names = list(state)
+    state[names[0]].view(-1)[0] = float("nan")
+    state[names[1]].view(-1)[:2] = float("inf")
+    torch.save(state, "nan.pth")
+    refused("nan.pth", f"{names[0]} (1 of ", f"{names[1]} (2 of ", "NaN or infinite")
+    text = f'[data]\ntype = "glyphs"\ntrain = 64\ntest = 64\n[[stage]]\nname = "student"\nmodel = {MODEL}\n'
+    text += f'scheme = {{ type = "vanilla_kd" }}\nteachers = [{{ file = "nan.pth", model = {MODEL} }}]\nepochs = 1\n'
+    pathlib.Path("student.toml").write_text(text)
+    assert "NaN or infinite" in kdrun("student.toml", "--device", "cpu", code=4).stderr
+    assert not pathlib.Path("runs").exists()
+
+
 def nothing_of_a_file_is_executed():
     class Evil:
         def __reduce__(self):
@@ -109,7 +175,11 @@ def nothing_of_a_file_is_executed():
 
     for old in (False, True):
         torch.save({"model": weights(), "evil": Evil()}, "evil.pth", _use_new_zipfile_serialization=not old)
-        refused("evil.pth", f"'{os.system.__module__}.system'")
+        pathlib.Path("evil.safetensors").unlink(missing_ok=True)
+        text = kdrun("import", "evil.pth", "--model", MODEL, "--data", DATA).stdout
+        assert f"passed over, and nothing of it run: 'evil' ({os.system.__module__}.system)" in text, text
+        torch.save({"weights": Evil()}, "only_evil.pth", _use_new_zipfile_serialization=not old)
+        refused("only_evil.pth", f"{os.system.__module__}.system", "state_dict()")
     torch.save({"whole": torch.nn.Linear(2, 2)}, "module.pth")
     refused("module.pth", "torch.nn.modules.linear.Linear", "state_dict()")
     assert not pathlib.Path("executed").exists()
@@ -225,6 +295,8 @@ def the_benchmarks_teacher_serves_its_recipe():
     kdrun(SOURCE / "recipes/vanilla_kd.toml", "--profile", "smoke", teacher, "--max-steps", "1", "--device", "cpu")
 
 
-main([what_public_repositories_write_is_read, views_of_one_storage_are_read, without_a_model_the_names_are_listed, mismatched_names_are_all_listed,
+main([what_repositories_keep_beside_the_weights_is_passed_over, prefixes_of_all_names_are_taken_off_and_said,
+      a_part_of_a_file_and_other_names_can_be_taken, a_hundred_wrong_names_are_summed_up, a_flipped_bit_is_found,
+      numbers_that_are_not_finite_are_refused, what_public_repositories_write_is_read, views_of_one_storage_are_read, without_a_model_the_names_are_listed, mismatched_names_are_all_listed,
       nothing_of_a_file_is_executed, damaged_files_are_refused, damaged_bytes_never_end_the_process, tensors_stay_inside_their_storage,
       nothing_is_overwritten, python_reads_what_is_exported, the_benchmarks_teacher_serves_its_recipe, a_published_teacher_is_one_line_of_a_recipe])

@@ -11,7 +11,8 @@ namespace {
 
 struct Arguments {
   std::string file, model, data = "{ type = \"glyphs\", like = \"cifar100\" }", root, output;
-  std::vector<std::string> folders;
+  std::string prefix;
+  std::vector<std::string> folders, renamed;
   bool evaluate = false;
 };
 
@@ -21,12 +22,25 @@ void show(const TensorMap& weights) {
   }
 }
 
-void import_weights(const Arguments& given) {
+std::vector<std::pair<std::string, std::string>> parse_renaming(const std::vector<std::string>& texts) {
+  std::vector<std::pair<std::string, std::string>> names;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw RecipeError({}, fmt::format("--rename wants FROM=TO, and this is '{}'", text), "for example linear.=fc.");
+    names.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return names;
+}
+
+void take_weights(const Arguments& given) {
   load_plugins_with_warnings(given.folders);
-  const TensorMap weights = read_weights(given.file);
+  const Weights weights = read_weights(given.file);
   if (given.model.empty()) {
-    show(weights);
-    fmt::print("{} tensors; --model '{{ type = … }}' checks them against a network and keeps them\n", weights.size());
+    show(weights.tensors);
+    for (const std::string& note : weights.notes) fmt::print("{}\n", note);
+    fmt::print("{} tensors; --model '{{ type = … }}' checks them against a network and keeps them\n",
+               weights.tensors.size());
     return;
   }
   const std::filesystem::path output = given.output.empty()
@@ -34,14 +48,20 @@ void import_weights(const Arguments& given) {
                                            : std::filesystem::path(given.output);
   if (std::filesystem::exists(output))
     throw Error(output.string() + " exists already; nothing was written. Give another name with --out");
-  const NetworkResult imported =
-      check_weights(weights, given.file, given.model, given.data, given.evaluate, data_root(given.root));
-  write_safetensors(output, weights, {{"format", "pt"}});
-  fmt::print("{}: {} tensors fit '{}' ({} parameters); wrote {}\n", given.file, weights.size(), imported.model.type,
-             imported.parameters, output.string());
+  const ImportedWeights imported = import_weights(weights, {.source = given.file,
+                                                            .model = given.model,
+                                                            .data = given.data,
+                                                            .prefix = given.prefix,
+                                                            .renamed = parse_renaming(given.renamed),
+                                                            .evaluate = given.evaluate,
+                                                            .data_root = data_root(given.root)});
+  write_safetensors(output, imported.tensors, {{"format", "pt"}});
+  for (const std::string& note : imported.notes) fmt::print("{}\n", note);
+  fmt::print("{}: {} tensors fit '{}' ({} parameters); wrote {}\n", given.file, imported.tensors.size(),
+             imported.network.model.type, imported.network.parameters, output.string());
   if (given.evaluate)
-    fmt::print("test accuracy {:.2f} %, NLL {:.4f} ({} images)\n", 100 * imported.test.top1, imported.test.nll,
-               imported.test.samples);
+    fmt::print("test accuracy {:.2f} %, NLL {:.4f} ({} images)\n", 100 * imported.network.test.top1,
+               imported.network.test.nll, imported.network.test.samples);
   fmt::print("as a teacher: {{ file = \"{}\", model = {} }}\n", output.string(), given.model);
 }
 
@@ -60,7 +80,16 @@ void add_import(CLI::App& app) {
   command->add_option("--data-root", given->root, "where the data sets are");
   command->add_option("--out", given->output, "the file to write; left out: beside the given one, as .safetensors");
   command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
-  command->callback([given] { import_weights(*given); });
+  command->add_option("--prefix", given->prefix, "takes only names that begin so, and takes it off, as student.")
+      ->type_name("TEXT");
+  command->add_option("--rename", given->renamed, "FROM=TO: names that begin with FROM begin with TO, as linear.=fc.")
+      ->allow_extra_args(false);
+  command->footer(
+      "Examples:\n"
+      "  kdrun import resnet32x4.pth\n"
+      "  kdrun import resnet32x4.pth --model '{ type = \"resnet\", depth = 32, width = 4 }'\n"
+      "  kdrun import net.pth --model '{ type = \"resnet\", depth = 20 }' --rename linear.=fc.");
+  command->callback([given] { take_weights(*given); });
 }
 
 }  // namespace kd::cli

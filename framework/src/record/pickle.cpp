@@ -285,6 +285,22 @@ void Unpickler::step(unsigned char opcode, std::string_view& bytes) {
       const PickleValue* arguments = pop();
       return push(call(*pop(), *arguments));
     }
+    case 0x81: {  // NEWOBJ
+      const PickleValue* arguments = pop();
+      return push(call(*pop(), *arguments));
+    }
+    case 0x92: {  // NEWOBJ_EX
+      pop();
+      const PickleValue* arguments = pop();
+      return push(call(*pop(), *arguments));
+    }
+    case 0x8f:
+      return push(add(Kind::kSequence));  // EMPTY_SET
+    case 0x90: {                          // ADDITEMS
+      const std::vector<PickleValue*> items = pop_to_mark();
+      top()->items.insert(top()->items.end(), items.begin(), items.end());
+      return;
+    }
     case 'b':
       pop();
       return;  // BUILD: attributes, such as the _metadata of a state dict, which nothing here needs
@@ -297,10 +313,8 @@ void Unpickler::push_global(const std::string& module, const std::string& name) 
   const std::string full = module + "." + name;
   const auto type = storage_types().find(full);
   if (type == storage_types().end() && !is_known_function(full)) {
-    throw FileError(fmt::format(
-        "it wants to call '{}', and only tensors and plain values are read\n    hint: load it in Python, where you "
-        "trust it, and save its state_dict() alone",
-        printable(full)));
+    skipped_.insert(printable(full));
+    return push(add_text(Kind::kObject, printable(full)));
   }
   PickleValue* value = add_text(Kind::kGlobal, full);
   if (type != storage_types().end()) value->type = type->second;
@@ -308,6 +322,7 @@ void Unpickler::push_global(const std::string& module, const std::string& name) 
 }
 
 void Unpickler::set_items(PickleValue* dict, const std::vector<PickleValue*>& pairs) {
+  if (dict->kind == Kind::kObject) return;
   if (dict->kind != Kind::kDict || pairs.size() % 2 != 0) fail("sets items of what is no dictionary");
   for (std::size_t i = 0; i < pairs.size(); i += 2) dict->entries.emplace_back(pairs[i], pairs[i + 1]);
 }
@@ -326,6 +341,7 @@ PickleValue* Unpickler::load_storage(const PickleValue& id) {
 }
 
 PickleValue* Unpickler::call(const PickleValue& function, const PickleValue& arguments) {
+  if (function.kind == Kind::kObject) return add_text(Kind::kObject, function.text);
   if (function.kind != Kind::kGlobal || arguments.kind != Kind::kSequence) fail("calls what is no function");
   if (function.text == kOrderedDict) {
     PickleValue* dict = add(Kind::kDict);

@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,12 +20,26 @@ namespace kd {
 
 /// A value of a pickle. Lists, tuples and dictionaries hold pointers to others, which live as long as their Unpickler.
 struct KD_API PickleValue {
-  enum class Kind { kNone, kBool, kInt, kFloat, kString, kBytes, kSequence, kDict, kTensor, kStorage, kGlobal, kMark };
+  enum class Kind {
+    kNone,
+    kBool,
+    kInt,
+    kFloat,
+    kString,
+    kBytes,
+    kSequence,
+    kDict,
+    kTensor,
+    kStorage,
+    kGlobal,
+    kObject,
+    kMark
+  };
 
   Kind kind = Kind::kNone;
   std::int64_t integer = 0;  ///< also of a bool, and the number of elements of a storage
   double number = 0;
-  std::string text;  ///< of a string, bytes; the qualified name of a global; the key of a storage
+  std::string text;  ///< of a string, bytes; the name of a global or of an object's class; the key of a storage
   std::vector<PickleValue*> items;
   std::vector<std::pair<PickleValue*, PickleValue*>> entries;
   at::Tensor tensor;                                ///< of a storage: one-dimensional, all of it
@@ -38,7 +53,8 @@ struct KD_API PickleValue {
 KD_API std::string printable(std::string text);
 
 /// Reads pickles of protocols 2 to 5. The globals it knows are those that torch.save writes for a state dict
-/// (OrderedDict, tensors, parameters, storages); any other is refused by its name.
+/// (OrderedDict, tensors, parameters, storages). What any other would make is read over: it becomes an object of which
+/// only the name of its class is kept, and nothing of it is run.
 class KD_API Unpickler {
  public:
   /// Gives the elements of a storage: `key`, its element type and how many there are.
@@ -48,6 +64,9 @@ class KD_API Unpickler {
 
   /// Reads one pickle from the front of `bytes` and moves it on behind it. Throws kd::FileError.
   const PickleValue& read(std::string_view& bytes);
+
+  /// Classes and functions that were named and not called.
+  const std::set<std::string>& skipped() const { return skipped_; }
 
  private:
   using Kind = PickleValue::Kind;
@@ -72,6 +91,7 @@ class KD_API Unpickler {
   std::deque<PickleValue> values_;
   std::vector<PickleValue*> stack_;
   std::map<std::int64_t, PickleValue*> memo_;
+  std::set<std::string> skipped_;
 };
 
 }  // namespace kd

@@ -1,15 +1,21 @@
 // weights.h
 #include "record/weights.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+#include <archive.h>
+#include <archive_entry.h>
 #include <c10/util/Exception.h>
 #include <caffe2/serialize/inline_container.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <memory>
 
 #include "files/atomic_file.h"
 #include "kd/diagnostics.h"
@@ -19,7 +25,10 @@ namespace kd {
 namespace {
 
 constexpr std::array kStateDictKeys = {"model", "state_dict", "model_state_dict", "net"};
-constexpr std::string_view kParallelPrefix = "module.";
+
+struct CloseArchive {
+  void operator()(::archive* one) const { archive_read_free(one); }
+};
 
 /// How many elements of that type `bytes` hold; more than that is a lie of the file.
 void check_count(std::int64_t count, at::ScalarType type, std::size_t bytes) {
@@ -45,54 +54,111 @@ TensorMap tensors_of(const PickleValue& dict) {
   return tensors;
 }
 
-TensorMap find_state_dict(const PickleValue& root) {
-  if (!root.is_dict()) throw FileError("it holds no dictionary");
-  std::string keys;
-  for (const char* wanted : kStateDictKeys) {
-    for (const auto& [key, value] : root.entries) {
-      if (key->text != wanted || !value->is_dict()) continue;
-      if (TensorMap tensors = tensors_of(*value); !tensors.empty()) return tensors;
-    }
+/// "'opt' (argparse.Namespace)" for each entry that is an object.
+std::string objects_of(const PickleValue& dict) {
+  std::string text;
+  for (const auto& [key, value] : dict.entries) {
+    if (value->kind != PickleValue::Kind::kObject) continue;
+    text += fmt::format("{}'{}' ({})", text.empty() ? "" : ", ", printable(key->text), value->text);
   }
-  TensorMap tensors = tensors_of(root);
-  if (tensors.size() == root.entries.size() && !tensors.empty()) return tensors;
-  for (const auto& [key, value] : root.entries) keys += (keys.empty() ? "" : ", ") + printable(key->text);
-  throw FileError(fmt::format("it holds no state dict, neither bare nor under {}; its keys are: {}",
-                              fmt::join(kStateDictKeys, ", "), keys));
+  return text;
 }
 
-TensorMap read_zip(const std::filesystem::path& file) {
-  caffe2::serialize::PyTorchStreamReader reader(file.string());
-  const std::uintmax_t bytes = std::filesystem::file_size(file);
-  const auto record = [&](const std::string& name) {
-    if (!reader.hasRecord(name)) throw FileError("it is damaged or no file of torch.save: it lacks " + name);
-    // A compressed entry may claim any size; torch.save compresses nothing.
-    if (reader.getRecordSize(name) > bytes) throw FileError("its entry " + name + " is compressed or damaged");
-    return reader.getRecord(name);
-  };
-  if (reader.hasRecord("byteorder")) {
-    const auto [data, size] = record("byteorder");
-    if (std::string_view(static_cast<const char*>(data.get()), size) != "little")
-      throw FileError("it was written on a big-endian machine");
+Weights find_state_dict(const PickleValue& root, const Unpickler& unpickler) {
+  const std::string objects = fmt::format("{}", fmt::join(unpickler.skipped(), ", "));
+  const std::string advice =
+      objects.empty() ? ""
+                      : fmt::format(
+                            "; of {} nothing was read\n    hint: load it in Python, where you trust it, and save "
+                            "its state_dict() alone",
+                            objects);
+  if (!root.is_dict()) throw FileError("it holds no dictionary" + advice);
+  Weights weights;
+  for (const char* wanted : kStateDictKeys) {
+    for (const auto& [key, value] : root.entries) {
+      if (key->text != wanted || !value->is_dict() || !weights.tensors.empty()) continue;
+      weights.tensors = tensors_of(*value);
+    }
   }
+  if (weights.tensors.empty()) {
+    weights.tensors = tensors_of(root);
+    if (weights.tensors.size() != root.entries.size()) weights.tensors.clear();
+  }
+  if (weights.tensors.empty()) {
+    std::string keys;
+    for (const auto& [key, value] : root.entries) keys += (keys.empty() ? "" : ", ") + printable(key->text);
+    throw FileError(fmt::format("it holds no state dict, neither bare nor under {}; its keys are: {}{}",
+                                fmt::join(kStateDictKeys, ", "), keys, advice));
+  }
+  if (!objects.empty()) {
+    const std::string entries = objects_of(root);
+    weights.notes.push_back("passed over, and nothing of it run: " + (entries.empty() ? objects : entries));
+  }
+  return weights;
+}
+
+/// The records of a zip file by their names without the first folder. libarchive checks the CRC of each.
+std::map<std::string, std::string> read_records(const std::filesystem::path& file) {
+  const std::unique_ptr<::archive, CloseArchive> reader(archive_read_new());
+  archive_read_support_format_zip_seekable(reader.get());  // by its directory at the end: one that lacks it is cut off
+  const auto check = [&](la_int64_t code) {
+    if (code >= ARCHIVE_OK || code == ARCHIVE_EOF) return;
+    const char* why = archive_error_string(reader.get());
+    const std::string reason = why != nullptr ? why : "it is no zip file";
+    throw FileError("it is damaged: " + reason +
+                    (reason.find("CRC") == std::string::npos
+                         ? ""
+                         : " (or it was saved with torch.serialization.set_crc32_options(False): save it again)"));
+  };
+  check(archive_read_open_filename(reader.get(), file.c_str(), 1 << 20));
+  // torch.save compresses nothing, so that all records together are smaller than the file.
+  std::uintmax_t left = std::filesystem::file_size(file);
+  std::map<std::string, std::string> records;
+  archive_entry* entry = nullptr;
+  int code = ARCHIVE_OK;
+  while (check(code = archive_read_next_header(reader.get(), &entry)), code != ARCHIVE_EOF) {
+    const char* given = archive_entry_pathname(entry);
+    const std::string path = given != nullptr ? given : "";
+    std::string& content = records[path.substr(path.find('/') + 1)];
+    const void* bytes = nullptr;
+    std::size_t size = 0;
+    la_int64_t offset = 0;
+    while (check(code = archive_read_data_block(reader.get(), &bytes, &size, &offset)), code != ARCHIVE_EOF) {
+      if (size > left) throw FileError("its entry " + printable(path) + " is compressed or damaged");
+      left -= size;
+      content.append(static_cast<const char*>(bytes), size);
+    }
+  }
+  return records;
+}
+
+Weights read_zip(const std::filesystem::path& file) {
+  const std::map<std::string, std::string> records = read_records(file);
+  const auto record = [&records](const std::string& name) -> const std::string& {
+    const auto found = records.find(name);
+    if (found == records.end()) throw FileError("it is damaged or no file of torch.save: it lacks " + printable(name));
+    return found->second;
+  };
+  if (records.contains("byteorder") && record("byteorder") != "little")
+    throw FileError("it was written on a big-endian machine");
   std::map<std::string, at::Tensor> storages;
   Unpickler unpickler([&](const std::string& key, at::ScalarType type, std::int64_t count) {
     at::Tensor& storage = storages[key];
     if (!storage.defined()) {
-      const auto [data, size] = record("data/" + key);
-      check_count(count, type, size);
-      storage = copy_elements(data.get(), type, count);
+      const std::string& data = record("data/" + key);
+      check_count(count, type, data.size());
+      storage = copy_elements(data.data(), type, count);
     }
     return storage;
   });
-  const auto [data, size] = record("data.pkl");
-  std::string_view pickle(static_cast<const char*>(data.get()), size);
-  return find_state_dict(unpickler.read(pickle));
+  std::string_view pickle = record("data.pkl");
+  const PickleValue& root = unpickler.read(pickle);
+  return find_state_dict(root, unpickler);
 }
 
 /// The container before PyTorch 1.6: a magic number, a version, facts of the machine, the object and the keys of its
 /// storages as pickles, then each storage's number of elements and its bytes.
-TensorMap read_legacy(std::string_view content) {
+Weights read_legacy(std::string_view content) {
   std::map<std::string, at::Tensor> storages;
   const std::size_t bytes = content.size();
   Unpickler unpickler([&](const std::string& key, at::ScalarType type, std::int64_t count) {
@@ -120,7 +186,7 @@ TensorMap read_legacy(std::string_view content) {
     std::memcpy(storage->second.mutable_data_ptr(), content.data(), storage->second.nbytes());
     content.remove_prefix(storage->second.nbytes());
   }
-  return find_state_dict(root);
+  return find_state_dict(root, unpickler);
 }
 
 bool is_zip(const std::filesystem::path& file) {
@@ -137,7 +203,7 @@ bool take_legacy_magic(std::string_view& content) {
   return true;
 }
 
-TensorMap read_torch(const std::filesystem::path& file) {
+Weights read_torch(const std::filesystem::path& file) {
   if (is_zip(file)) return read_zip(file);
   const std::string content = read_text(file);
   std::string_view rest = content;
@@ -145,25 +211,62 @@ TensorMap read_torch(const std::filesystem::path& file) {
   throw FileError("it is neither safetensors nor a file of torch.save");
 }
 
-TensorMap without_prefix(TensorMap tensors) {
-  const bool parallel = std::all_of(tensors.begin(), tensors.end(),
-                                    [](const auto& item) { return item.first.starts_with(kParallelPrefix); });
-  if (!parallel) return tensors;
-  TensorMap plain;
-  for (auto& [name, tensor] : tensors) plain[name.substr(kParallelPrefix.size())] = std::move(tensor);
-  return plain;
-}
-
 }  // namespace
 
-TensorMap read_weights(const std::filesystem::path& file) {
-  if (file.extension() == ".safetensors") return without_prefix(read_safetensors(file));
+Weights read_weights(const std::filesystem::path& file) {
+  if (file.extension() == ".safetensors") return {read_safetensors(file), {}};
   if (!std::filesystem::is_regular_file(file)) throw FileError("cannot read " + file.string());
   try {
-    return without_prefix(read_torch(file));
+    return read_torch(file);
   } catch (const std::exception& error) {
     throw FileError(fmt::format("{} cannot be read: {}", file.string(), message_of(error)));
   }
+}
+
+TensorMap with_prefix(const TensorMap& weights, const std::string& prefix) {
+  TensorMap plain;
+  for (const auto& [name, tensor] : weights) {
+    if (name.starts_with(prefix)) plain[name.substr(prefix.size())] = tensor;
+  }
+  if (plain.empty()) throw FileError("no name begins with '" + prefix + "'");
+  return plain;
+}
+
+TensorMap without_common_prefix(TensorMap weights, const std::vector<std::string>& names, std::string* note) {
+  const auto matches = [&names](const TensorMap& candidate) {
+    return std::count_if(names.begin(), names.end(), [&](const std::string& name) { return candidate.contains(name); });
+  };
+  TensorMap best = weights;
+  std::string prefix, taken;
+  while (!weights.empty()) {
+    const std::string& first = weights.begin()->first;
+    const std::string step = first.substr(0, first.find('.') + 1);
+    const bool common = !step.empty() && std::all_of(weights.begin(), weights.end(),
+                                                     [&](const auto& item) { return item.first.starts_with(step); });
+    if (!common) break;
+    weights = with_prefix(weights, step);
+    prefix += step;
+    if (matches(weights) <= matches(best)) continue;
+    best = weights;
+    taken = prefix;
+  }
+  if (!taken.empty() && note != nullptr) *note = fmt::format("the prefix '{}' was taken off every name", taken);
+  return best;
+}
+
+void require_finite(const TensorMap& weights, const std::string& source) {
+  constexpr std::size_t kMostShown = 5;
+  std::vector<std::string> bad;
+  for (const auto& [name, tensor] : weights) {
+    if (!tensor.is_floating_point()) continue;
+    const auto count = tensor.isfinite().logical_not().sum().item<std::int64_t>();
+    if (count > 0) bad.push_back(fmt::format("{} ({} of {})", name, count, tensor.numel()));
+  }
+  if (bad.empty()) return;
+  const std::size_t shown = std::min(bad.size(), kMostShown);
+  throw FileError(fmt::format("{} holds numbers that are NaN or infinite: {}{}", source,
+                              fmt::join(bad.begin(), bad.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                              shown < bad.size() ? fmt::format(" and {} more", bad.size() - shown) : ""));
 }
 
 namespace {
