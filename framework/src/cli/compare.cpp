@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace kd::cli {
 
@@ -20,8 +21,10 @@ void add_compare(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::IsMember({"md", "csv"}));
   command->callback([given] {
-    const auto groups = compare_runs({given->runs.begin(), given->runs.end()});
-    fmt::print("{}", given->format == "csv" ? to_csv(groups) : to_markdown(groups));
+    const Comparison comparison = compare_runs({given->runs.begin(), given->runs.end()});
+    for (const LeftOutRun& run : comparison.left_out)
+      write_error(fmt::format("warning: {} is left out: {}\n", run.folder.string(), run.reason));
+    fmt::print("{}", given->format == "csv" ? to_csv(comparison.groups) : to_markdown(comparison.groups));
   });
 }
 

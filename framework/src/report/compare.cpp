@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -21,27 +22,38 @@
 namespace kd {
 namespace {
 
+/// A cell of a CSV file. What is quoted is text, whatever it looks like: the class "7" is no number.
+struct Cell {
+  std::string text;
+  bool quoted = false;
+
+  bool operator==(const Cell& other) const = default;
+};
+using Cells = std::vector<Cell>;
 using Fields = std::vector<std::string>;
 
-/// The fields of a line of CSV as RFC 4180 has it, without line breaks in them.
-Fields split_line(const std::string& line) {
-  Fields fields(1);
-  bool quoted = false;
+/// The cells of a line of CSV as RFC 4180 has it, without line breaks in them.
+Cells split_line(const std::string& line) {
+  Cells cells(1);
+  bool inside = false;
   for (std::size_t i = 0; i < line.size(); ++i) {
-    if (quoted && line[i] == '"' && i + 1 < line.size() && line[i + 1] == '"') {
-      fields.back() += line[++i];
+    if (inside && line[i] == '"' && i + 1 < line.size() && line[i + 1] == '"') {
+      cells.back().text += line[++i];
     } else if (line[i] == '"') {
-      quoted = !quoted;
-    } else if (line[i] == ',' && !quoted) {
-      fields.emplace_back();
+      inside = !inside;
+      cells.back().quoted = true;
+    } else if (line[i] == ',' && !inside) {
+      cells.emplace_back();
     } else {
-      fields.back() += line[i];
+      cells.back().text += line[i];
     }
   }
-  return fields;
+  return cells;
 }
 
-std::optional<double> to_number(const std::string& text) {
+std::optional<double> to_number(const Cell& cell) {
+  const std::string& text = cell.text;
+  if (cell.quoted) return std::nullopt;
   if (text.empty()) return std::numeric_limits<double>::quiet_NaN();  // as analyses write what there is none of
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -49,19 +61,19 @@ std::optional<double> to_number(const std::string& text) {
 }
 
 struct Csv {
-  Fields header;
-  std::vector<Fields> rows;
+  Cells header;
+  std::vector<Cells> rows;
 };
 
 Csv read_csv(const std::filesystem::path& file) {
   std::istringstream stream(read_text(file));
   Csv csv;
   for (std::string line; std::getline(stream, line);) {
-    Fields fields = split_line(line);
+    Cells cells = split_line(line);
     if (csv.header.empty()) {
-      csv.header = std::move(fields);
-    } else if (fields.size() == csv.header.size()) {
-      csv.rows.push_back(std::move(fields));
+      csv.header = std::move(cells);
+    } else if (cells.size() == csv.header.size()) {
+      csv.rows.push_back(std::move(cells));
     }
   }
   return csv;
@@ -72,11 +84,10 @@ enum class ColumnKind { kName, kNumber, kFlag };
 /// A flag, such as whether a stage was reused, says nothing about a result.
 ColumnKind kind_of_column(const Csv& csv, std::size_t column) {
   const auto all = [&](const auto& test) {
-    return std::all_of(csv.rows.begin(), csv.rows.end(), [&](const Fields& row) { return test(row[column]); });
+    return std::all_of(csv.rows.begin(), csv.rows.end(), [&](const Cells& row) { return test(row[column]); });
   };
-  if (all([](const std::string& text) { return text == "true" || text == "false"; })) return ColumnKind::kFlag;
-  return all([](const std::string& text) { return to_number(text).has_value(); }) ? ColumnKind::kNumber
-                                                                                  : ColumnKind::kName;
+  if (all([](const Cell& cell) { return cell.text == "true" || cell.text == "false"; })) return ColumnKind::kFlag;
+  return all([](const Cell& cell) { return to_number(cell).has_value(); }) ? ColumnKind::kNumber : ColumnKind::kName;
 }
 
 Spread spread_of(const std::vector<double>& values) {
@@ -98,19 +109,19 @@ ComparedTable merge(const std::string& file, const std::vector<Csv>& tables) {
     const ColumnKind kind = kind_of_column(first, column);
     if (kind == ColumnKind::kName) {
       names.push_back(column);
-      merged.name_columns.push_back(first.header[column]);
+      merged.name_columns.push_back(first.header[column].text);
     } else if (kind == ColumnKind::kNumber) {
       numbers.push_back(column);
-      merged.number_columns.push_back(first.header[column]);
+      merged.number_columns.push_back(first.header[column].text);
     }
   }
   std::vector<std::vector<std::vector<double>>> values;  // of each row and number column, over runs
   for (const Csv& table : tables) {
     if (table.header != first.header) continue;
-    std::map<Fields, std::size_t> seen;  // rows of one name, such as a network before and after scaling, by their order
-    for (const Fields& row : table.rows) {
+    std::map<Fields, std::size_t> seen;  // rows of one name by their order
+    for (const Cells& row : table.rows) {
       ComparedRow compared;
-      for (const std::size_t column : names) compared.names.push_back(row[column]);
+      for (const std::size_t column : names) compared.names.push_back(row[column].text);
       std::size_t nth = seen[compared.names]++;
       auto found = std::find_if(merged.rows.begin(), merged.rows.end(),
                                 [&](const ComparedRow& other) { return other.names == compared.names && nth-- == 0; });
@@ -165,10 +176,22 @@ struct Run {
   Value settings;
 };
 
-Run read_run(const std::filesystem::path& folder) {
-  if (!std::filesystem::exists(folder / "summary.csv")) {
-    throw FileError(folder.string() + " is no finished run: it holds no summary.csv");
+/// Why a run must not be averaged with others; empty where nothing speaks against it.
+std::string why_not(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_directory(folder)) return "there is no such folder";
+  if (!std::filesystem::exists(folder / "run.json")) return "it is no run folder: it holds no run.json";
+  const auto facts = nlohmann::json::parse(read_text(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
+  if (!facts.is_object()) return "its run.json is damaged";
+  if (const std::string status = facts.value("status", ""); status != "ok") return "its status is '" + status + "'";
+  if (!facts.value("whole", true))
+    return fmt::format("each of its stages was ended after {} steps (--max-steps)", facts.value("max_steps", 0));
+  for (const char* file : {"summary.csv", "resolved.toml"}) {
+    if (!std::filesystem::exists(folder / file)) return std::string("it holds no ") + file;
   }
+  return "";
+}
+
+Run read_run(const std::filesystem::path& folder) {
   Value settings = read_toml_file((folder / "resolved.toml").string());
   const Value* seed = settings.find("seed");
   Run run{folder, seed == nullptr ? "" : seed->to_toml(), std::move(settings)};
@@ -205,16 +228,31 @@ constexpr std::size_t kMostDifferences = 12;
 
 }  // namespace
 
-std::vector<ComparedGroup> compare_runs(const std::vector<std::filesystem::path>& runs) {
-  std::vector<ComparedGroup> groups;
+Comparison compare_runs(const std::vector<std::filesystem::path>& runs) {
+  Comparison comparison;
+  std::vector<ComparedGroup>& groups = comparison.groups;
   std::vector<Value> settings;  // of each group
+  std::set<std::filesystem::path> seen;
   for (const std::filesystem::path& folder : runs) {
+    std::string reason = why_not(folder);
+    if (reason.empty() && !seen.insert(std::filesystem::canonical(folder)).second) reason = "it was named before";
+    if (!reason.empty()) {
+      comparison.left_out.push_back({folder, reason});
+      continue;
+    }
     Run run = read_run(folder);
     const auto found = std::find(settings.begin(), settings.end(), run.settings);
     const auto group = static_cast<std::size_t>(found - settings.begin());
     if (found == settings.end()) {
       settings.push_back(std::move(run.settings));
       groups.emplace_back();
+    }
+    const std::vector<std::string>& seeds = groups[group].seeds;
+    if (const auto same = std::find(seeds.begin(), seeds.end(), run.seed); same != seeds.end()) {
+      comparison.left_out.push_back(
+          {folder, fmt::format("it repeats seed {} of {}", run.seed,
+                               groups[group].runs[static_cast<std::size_t>(same - seeds.begin())].string())});
+      continue;
     }
     groups[group].runs.push_back(run.folder);
     groups[group].seeds.push_back(run.seed);
@@ -229,7 +267,11 @@ std::vector<ComparedGroup> compare_runs(const std::vector<std::filesystem::path>
     }
   }
   name_differences(groups, settings);
-  return groups;
+  if (!groups.empty()) return comparison;
+  std::string reasons;
+  for (const LeftOutRun& run : comparison.left_out)
+    reasons += fmt::format("\n    {}: {}", run.folder.string(), run.reason);
+  throw FileError("there is no run to compare:" + reasons);
 }
 
 std::string to_markdown(const std::vector<ComparedGroup>& groups) {

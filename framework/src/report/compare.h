@@ -37,8 +37,19 @@ struct KD_API ComparedGroup {
   std::vector<ComparedTable> tables;
 };
 
-/// Throws FileError for a folder that is no finished run.
-KD_API std::vector<ComparedGroup> compare_runs(const std::vector<std::filesystem::path>& runs);
+/// A run that is not compared, and why: unfinished, cut short, or there already.
+struct KD_API LeftOutRun {
+  std::filesystem::path folder;
+  std::string reason;
+};
+
+struct KD_API Comparison {
+  std::vector<ComparedGroup> groups;
+  std::vector<LeftOutRun> left_out;
+};
+
+/// Throws FileError where no run can be compared.
+KD_API Comparison compare_runs(const std::vector<std::filesystem::path>& runs);
 
 KD_API std::string to_markdown(const std::vector<ComparedGroup>& groups);
 /// One line per number: group, file, row, column, runs, mean, deviation.

@@ -44,7 +44,7 @@ class AgreementAnalysis final : public kd::Analysis {
           {one.stage + "/" + one.network, format_number(agreement.top1, 4, "-"), format_number(agreement.kl, 4, "-")});
     }
     const std::string name = teacher.stage + "/" + teacher.network;
-    context.write("agreement_" + teacher.stage + ".csv", tables::csv(file));
+    context.write("agreement_" + teacher.stage + ".csv", tables::csv(file, 2));
     context.print("agreement with " + name + " on the test split: share of equal answers, and KL(" + name +
                   "‖network) in nats; a network that never saw its answers is the control" + tables::align(shown));
   }

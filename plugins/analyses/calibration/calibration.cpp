@@ -114,13 +114,14 @@ Drawing draw_diagram(const std::string& title, const kd::Calibration& calibratio
 /// A network at one temperature.
 struct Measured {
   const kd::AnalysedNetwork& network;
+  bool scaled;
   double temperature;
   kd::Calibration calibration;
 };
 
 tables::Line file_line(const Measured& row) {
   const kd::Calibration& c = row.calibration;
-  tables::Line line = {row.network.stage, row.network.network};
+  tables::Line line = {row.network.stage, row.network.network, row.scaled ? "temperature" : "none"};
   for (const double number :
        {row.temperature, c.accuracy, c.ece, c.adaptive_ece, c.classwise_ece, c.mce, c.oe, c.nll, c.brier, c.entropy})
     line.push_back(format_number(number, 6, ""));
@@ -151,7 +152,7 @@ class CalibrationAnalysis final : public kd::Analysis {
   explicit CalibrationAnalysis(const Params& params) : params_(params) {}
 
   void run(kd::AnalysisContext& context) override {
-    std::vector<tables::Line> file = {{"stage", "network", "temperature", "accuracy", "ece", "adaptive_ece",
+    std::vector<tables::Line> file = {{"stage", "network", "scaling", "temperature", "accuracy", "ece", "adaptive_ece",
                                        "classwise_ece", "mce", "oe", "nll", "brier", "entropy"}};
     std::vector<tables::Line> shown = {
         {"network", "temperature", "accuracy", "ece", "adaptive_ece", "oe", "nll", "brier"}};
@@ -163,20 +164,21 @@ class CalibrationAnalysis final : public kd::Analysis {
       }
       if (params_.diagrams) write_diagram(context, rows.front());
     }
-    context.write("calibration.csv", tables::csv(file));
+    context.write("calibration.csv", tables::csv(file, 3));
     context.print("calibration on the test split, " + std::to_string(params_.bins) +
                   " bins; temperatures other than 1 are fitted on the validation split" + tables::align(shown));
   }
 
  private:
   std::vector<Measured> measure(const kd::AnalysedNetwork& network) const {
-    const auto at = [&](double temperature) {
+    const auto at = [&](double temperature, bool scaled) {
       const at::Tensor logits = network.test_logits.to(at::kDouble) / temperature;
-      return Measured{network, temperature, kd::measure_calibration_of_logits(logits, network.test_labels, params_)};
+      return Measured{network, scaled, temperature,
+                      kd::measure_calibration_of_logits(logits, network.test_labels, params_)};
     };
-    std::vector<Measured> rows = {at(1)};
+    std::vector<Measured> rows = {at(1, false)};
     if (network.validation_logits.defined())
-      rows.push_back(at(kd::fit_temperature(network.validation_logits, network.validation_labels).temperature));
+      rows.push_back(at(kd::fit_temperature(network.validation_logits, network.validation_labels).temperature, true));
     return rows;
   }
 

@@ -36,8 +36,9 @@ TEST(CalibrationAnalysis, WritesARowForEachNetwork) {
   ASSERT_EQ(context.files.size(), 1U);
   const auto rows = analysis_checks::split_csv(context.files["calibration.csv"]);
   ASSERT_EQ(rows.size(), 3U);
-  EXPECT_EQ(rows[0], (std::vector<std::string>{"stage", "network", "temperature", "accuracy", "ece", "adaptive_ece",
-                                               "classwise_ece", "mce", "oe", "nll", "brier", "entropy"}));
+  EXPECT_EQ(rows[0],
+            (std::vector<std::string>{"stage", "network", "scaling", "temperature", "accuracy", "ece", "adaptive_ece",
+                                      "classwise_ece", "mce", "oe", "nll", "brier", "entropy"}));
   // Bins (0.5, 0.75]: accuracy 0.5, confidence 0.65; (0.75, 1]: 1 and 0.85. Of each class the same gaps.
   const double nll = -(std::log(0.6) + std::log(0.3) + std::log(0.8) + std::log(0.9)) / 4;
   const std::vector<double> expected = {1,
@@ -50,10 +51,10 @@ TEST(CalibrationAnalysis, WritesARowForEachNetwork) {
                                         nll,
                                         2 * (0.16 + 0.49 + 0.04 + 0.01) / 4};
   EXPECT_EQ(rows[1][0] + "/" + rows[1][1], "teacher/net");
-  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(std::stod(rows[1][i + 2]), expected[i], 1e-6) << i;
+  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(std::stod(rows[1][i + 3]), expected[i], 1e-6) << i;
   EXPECT_EQ(rows[2][0] + "/" + rows[2][1], "student/small");
-  EXPECT_GT(std::stod(rows[2][9]), 0.0);
-  EXPECT_LT(std::stod(rows[2][11]), std::stod(rows[1][11])) << "sharper logits have less entropy";
+  EXPECT_GT(std::stod(rows[2][10]), 0.0);
+  EXPECT_LT(std::stod(rows[2][12]), std::stod(rows[1][12])) << "sharper logits have less entropy";
   EXPECT_NE(context.printed.find("teacher/net"), std::string::npos);
   EXPECT_NE(context.printed.find(" 0.1500"), std::string::npos) << context.printed;
 }
@@ -72,19 +73,21 @@ TEST(CalibrationAnalysis, FitsOnValidationAndMeasuresOnTest) {
   analyse(context, ", bins = 4, diagrams = false");
   const auto rows = analysis_checks::split_csv(context.files["calibration.csv"]);
   ASSERT_EQ(rows.size(), 3U);
-  EXPECT_EQ(rows[1][2], "1.000000");
-  EXPECT_EQ(rows[2][2], "3.000000");
-  EXPECT_EQ(rows[1][3], rows[2][3]);
-  EXPECT_NEAR(std::stod(rows[2][4]), 0.15, 1e-6);  // of kProbabilities themselves
+  EXPECT_EQ(rows[1][2], "none");
+  EXPECT_EQ(rows[2][2], "temperature") << "rows of one network have different names";
+  EXPECT_EQ(rows[1][3], "1.000000");
+  EXPECT_EQ(rows[2][3], "3.000000");
+  EXPECT_EQ(rows[1][4], rows[2][4]);
+  EXPECT_NEAR(std::stod(rows[2][5]), 0.15, 1e-6);  // of kProbabilities themselves
 }
 
 TEST(CalibrationAnalysis, HasTheFloorRule) {
   FakeContext context;
   context.add("only", "net", at::tensor({40.0F, 0.0F}).view({1, 2}), {1});
   analyse(context, ", diagrams = false");
-  EXPECT_EQ(analysis_checks::split_csv(context.files["calibration.csv"])[1][4], "1.000000");
+  EXPECT_EQ(analysis_checks::split_csv(context.files["calibration.csv"])[1][5], "1.000000");
   analyse(context, ", diagrams = false, bins = 100, rule = 'floor'");
-  EXPECT_EQ(analysis_checks::split_csv(context.files["calibration.csv"])[1][4], "0.000000");
+  EXPECT_EQ(analysis_checks::split_csv(context.files["calibration.csv"])[1][5], "0.000000");
 }
 
 std::size_t count(const std::string& text, const std::string& part) {

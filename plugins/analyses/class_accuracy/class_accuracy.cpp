@@ -99,22 +99,24 @@ tables::Line header(const std::vector<std::string>& columns) {
   return line;
 }
 
-tables::Line line_of(const ClassRow& row, int decimals, const std::string& if_none) {
+/// `unit` is what one percent counts for.
+tables::Line line_of(const ClassRow& row, double unit, int decimals, const std::string& if_none) {
   tables::Line line{std::to_string(row.label), row.name, std::to_string(row.samples)};
-  for (const double percent : row.percent) line.push_back(tables::format_number(percent, decimals, if_none));
+  for (const double percent : row.percent) line.push_back(tables::format_number(percent * unit, decimals, if_none));
   return line;
 }
 
+/// Shares in [0, 1], as every file of a run has them.
 std::string csv(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns) {
   std::vector<tables::Line> lines{header(columns)};
-  for (const ClassRow& row : rows) lines.push_back(line_of(row, 4, ""));
-  return tables::csv(lines);
+  for (const ClassRow& row : rows) lines.push_back(line_of(row, 0.01, 6, ""));
+  return tables::csv(lines, 2);
 }
 
 std::string table(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns,
                   const std::vector<double>& means) {
   std::vector<tables::Line> lines{header(columns)};
-  for (const ClassRow& row : rows) lines.push_back(line_of(row, 2, "-"));
+  for (const ClassRow& row : rows) lines.push_back(line_of(row, 1, 2, "-"));
   if (!means.empty()) {
     tables::Line last{"mean", "", ""};
     for (const double percent : means) last.push_back(tables::format_number(percent, 2, "-"));

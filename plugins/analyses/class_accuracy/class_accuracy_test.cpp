@@ -53,10 +53,10 @@ TEST(ClassAccuracy, WritesARowForEachClassAndAColumnForEachNetwork) {
   ASSERT_EQ(context.files.size(), 1U);
   EXPECT_EQ(context.files["class_accuracy.csv"],
             "class,name,samples,teacher/net,student/net\n"
-            "0,cat,3,100.0000,33.3333\n"
-            "1,\"dog, small\",1,100.0000,100.0000\n"
-            "2,none,0,,\n"
-            "3,\"the \"\"fox\"\"\",2,100.0000,50.0000\n");
+            "\"0\",\"cat\",3,1.000000,0.333333\n"
+            "\"1\",\"dog, small\",1,1.000000,1.000000\n"
+            "\"2\",\"none\",0,,\n"
+            "\"3\",\"the \"\"fox\"\"\",2,1.000000,0.500000\n");
 }
 
 TEST(ClassAccuracy, StagesMayDifferInTheirClasses) {
@@ -68,9 +68,9 @@ TEST(ClassAccuracy, StagesMayDifferInTheirClasses) {
   analyse(context);
   EXPECT_EQ(context.files["class_accuracy.csv"],
             "class,name,samples,two/net,other/net\n"
-            "0,a,1,100.0000,\n"
-            "1,b,3,50.0000,100.0000\n"
-            "2,c,1,,100.0000\n");
+            "\"0\",\"a\",1,1.000000,\n"
+            "\"1\",\"b\",3,0.500000,1.000000\n"
+            "\"2\",\"c\",1,,1.000000\n");
 }
 
 TEST(ClassAccuracy, ShowsFewClassesAsATable) {
@@ -90,8 +90,8 @@ TEST(ClassAccuracy, LooksAtSomeClassesAndTheirMean) {
   analyse(context, ", classes = [3, 0]");
   EXPECT_EQ(context.files["class_accuracy.csv"],
             "class,name,samples,teacher/net,student/net\n"
-            "3,\"the \"\"fox\"\"\",2,100.0000,50.0000\n"
-            "0,cat,3,100.0000,33.3333\n");
+            "\"3\",\"the \"\"fox\"\"\",2,1.000000,0.500000\n"
+            "\"0\",\"cat\",3,1.000000,0.333333\n");
   EXPECT_NE(context.printed.find("\n   mean                           100.00        41.67\n"), std::string::npos)
       << context.printed;
 }
@@ -132,7 +132,7 @@ TEST(ClassAccuracy, ShowsTheWorstAndTheBestOfManyClasses) {
   for (int c = 0; c < 25; ++c) {
     const bool shown = context.printed.find(" n" + std::to_string(c) + " ") != std::string::npos;
     EXPECT_EQ(shown, c < 5 || (c >= 19 && c < 24)) << c;
-    EXPECT_NE(context.files["class_accuracy.csv"].find(",n" + std::to_string(c) + ","), std::string::npos) << c;
+    EXPECT_NE(context.files["class_accuracy.csv"].find(",\"n" + std::to_string(c) + "\","), std::string::npos) << c;
   }
   EXPECT_LT(context.printed.find(" n0 "), context.printed.find(" n4 "));
   EXPECT_LT(context.printed.find(" n4 "), context.printed.find(" n23 "));

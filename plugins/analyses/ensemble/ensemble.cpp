@@ -134,7 +134,7 @@ class Ensemble final : public kd::Analysis {
     }
     add(params_.name, 1, measure(members));
     if (!params_.published.empty()) shown.push_back(published_line());
-    context.write("ensemble_" + params_.name + ".csv", tables::csv(file));
+    context.write("ensemble_" + params_.name + ".csv", tables::csv(file, 1));
     context.print("ensemble '" + params_.name + "' on the test split, " + std::to_string(params_.bins) + " bins" +
                   tables::align(shown));
   }

@@ -68,7 +68,7 @@ class Published final : public kd::Analysis {
       if (!params_.oe.empty()) add(measured.oe, params_.oe[i]);
       lines.push_back(line);
     }
-    context.write("published.csv", tables::csv(lines));
+    context.write("published.csv", tables::csv(lines, 1));
     context.print("measured here, and published by " + params_.source + tables::align(lines));
   }
 

@@ -52,9 +52,17 @@ inline std::vector<std::vector<std::string>> split_csv(const std::string& text) 
   std::vector<std::vector<std::string>> lines;
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) {
-    std::istringstream fields(line + ",");
-    lines.emplace_back();
-    for (std::string field; std::getline(fields, field, ',');) lines.back().push_back(field);
+    lines.emplace_back(1);
+    bool inside = false;
+    for (const char c : line) {
+      if (c == '"') {
+        inside = !inside;
+      } else if (c == ',' && !inside) {
+        lines.back().emplace_back();
+      } else {
+        lines.back().back() += c;
+      }
+    }
   }
   return lines;
 }

@@ -16,22 +16,29 @@ using Line = std::vector<std::string>;
 inline std::string format_number(double number, int decimals, const std::string& if_none) {
   if (std::isnan(number)) return if_none;
   std::ostringstream text;
-  text << std::fixed << std::setprecision(decimals) << number;
+  // A rounded −0 is a 0 to everybody.
+  const double smallest = 0.5 * std::pow(10.0, -decimals);
+  text << std::fixed << std::setprecision(decimals) << (std::abs(number) < smallest ? 0.0 : number);
   return text.str();
 }
 
-/// A field as RFC 4180 has it.
-inline std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+/// Text as RFC 4180 quotes it.
+inline std::string quoted(const std::string& text) {
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + '"';
 }
 
-inline std::string csv(const std::vector<Line>& lines) {
+/// Lines under a header. The first `texts` columns say what a line is about and are quoted, so that a reader knows the
+/// class "7" from a number; the others are numbers, or empty.
+inline std::string csv(const std::vector<Line>& lines, std::size_t texts) {
   std::string text;
   for (const Line& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) text += (i == 0 ? "" : ",") + csv_field(line[i]);
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const bool is_text = i < texts && &line != &lines.front();
+      const bool needs_quotes = is_text || line[i].find_first_of(",\"\n") != std::string::npos;
+      text += (i == 0 ? "" : ",") + (needs_quotes ? quoted(line[i]) : line[i]);
+    }
     text += '\n';
   }
   return text;
