@@ -4,11 +4,91 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "data/batches.h"
+#include "kd/plugin.h"
 #include "kd/testing.h"
+#include "sdk/draw_tables.h"
 
 namespace {
 
 const kd::RandomKey kKey = kd::RandomKey{42}.with("test");
+
+/// Counters at the edges of what a batch or a loss may use.
+at::Tensor edge_counters() {
+  return at::tensor({std::int64_t{0}, std::int64_t{1}, std::int64_t{59999}, (std::int64_t{1} << 31) - 1,
+                     std::int64_t{1} << 31, (std::int64_t{1} << 47) - 1, std::int64_t{1} << 47},
+                    at::kLong);
+}
+
+/// What `draw` makes of the counters on every device beside what it makes of them on the CPU.
+template <class Draw>
+void expect_equal_bits(const Draw& draw, const at::Tensor& counters) {
+  const at::Tensor on_cpu = draw(counters);
+  for (const at::Device device : kd::testing::devices()) {
+    EXPECT_TRUE(draw(counters.to(device)).cpu().equal(on_cpu)) << device;
+    // An entry is drawn alike whatever stands beside it.
+    for (std::int64_t i = 0; i < counters.size(0); ++i) {
+      const at::Tensor alone = draw(counters.narrow(0, i, 1).to(device)).cpu();
+      EXPECT_TRUE(alone.equal(on_cpu.narrow(0, i, 1))) << device << " row " << i;
+    }
+  }
+}
+
+TEST(RandomTensors, EveryDrawHasTheSameBitsOnEveryDevice) {
+  for (const std::uint64_t seed : {0ULL, 1ULL, ~0ULL}) {
+    const kd::RandomKey key = kd::RandomKey{seed}.with("bits");
+    for (const std::int64_t lanes : {1, 3, 100}) {
+      expect_equal_bits([&](const at::Tensor& c) { return kd::random_uniform(key, c, lanes); }, edge_counters());
+      expect_equal_bits([&](const at::Tensor& c) { return kd::random_normal(key, c, lanes); }, edge_counters());
+      for (const std::int64_t count : {std::int64_t{1}, std::int64_t{2}, std::int64_t{7}, (std::int64_t{1} << 31) - 1,
+                                       std::int64_t{1} << 31, (std::int64_t{1} << 32) - 1}) {
+        expect_equal_bits([&](const at::Tensor& c) { return kd::random_below(key, c, lanes, count); }, edge_counters());
+      }
+    }
+    for (const auto& [a, b] : {std::pair{0.01, 0.01}, {0.3, 0.3}, {1.0, 1.0}, {2.0, 500.0}})
+      expect_equal_bits([&, a = a, b = b](const at::Tensor& c) { return kd::random_beta(key, c, a, b); },
+                        edge_counters());
+    for (const at::Device device : kd::testing::devices()) {
+      const at::Tensor counters = at::arange(1000, at::kLong).flip({0}) * 7;
+      EXPECT_TRUE(kd::random_permutation(key, counters.to(device)).cpu().equal(kd::random_permutation(key, counters)));
+      EXPECT_TRUE(kd::common_counter(counters.to(device)).cpu().equal(at::zeros({1}, at::kLong)));
+    }
+  }
+}
+
+TEST(RandomTensors, IntegersBelowStayBelow) {
+  for (const at::Device device : kd::testing::devices()) {
+    for (const std::int64_t count : {std::int64_t{1}, std::int64_t{3}, (std::int64_t{1} << 32) - 1}) {
+      const at::Tensor drawn = kd::random_below(kKey, at::arange(5000, at::kLong).to(device), 2, count);
+      EXPECT_GE(drawn.min().item<std::int64_t>(), 0) << device;
+      EXPECT_LT(drawn.max().item<std::int64_t>(), count) << device;
+    }
+  }
+}
+
+TEST(RandomTensors, WhatIsLookedUpIsWhatWouldBeDrawn) {
+  for (const at::Device device : kd::testing::devices()) {
+    const at::Tensor index = at::tensor({5, 99, 0, 42}, at::kLong).to(device);
+    const auto draw = [&](const at::Tensor& counters) {
+      return std::vector<at::Tensor>{
+          kd::random_uniform(kKey, counters, 3).cpu(), kd::random_below(kKey, counters, 2, 9).cpu(),
+          kd::random_normal(kKey, counters, 2).cpu(), kd::random_beta(kKey, counters, 1, 1).cpu(),
+          kd::random_uniform(kKey, kd::common_counter(counters), 1).cpu()};
+    };
+    const auto plain = draw(index);
+    kd::DrawTables tables(100, device);
+    for (int epoch = 0; epoch < 2; ++epoch) {
+      const kd::DrawTables::Use use(&tables, kd::RandomKey{}.with(static_cast<std::uint64_t>(epoch)), index);
+      for (int step = 0; step < 2; ++step) {
+        const auto found = draw(index);
+        for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(found[i].equal(plain[i])) << device << " draw " << i;
+      }
+      // Counters that are no positions of the set must not be looked up, whatever their values.
+      const at::Tensor others = index * 1000;
+      EXPECT_TRUE(kd::random_below(kKey, others, 1, 9).cpu().equal(kd::random_below(kKey, others.cpu(), 1, 9)));
+    }
+  }
+}
 
 TEST(RandomTensors, UniformHasTheBitsOfTheScalarForm) {
   for (const at::Device device : kd::testing::devices()) {

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "sdk/draw_tables.h"
+
 namespace kd {
 namespace {
 
@@ -54,6 +56,11 @@ at::Tensor fill(const at::Tensor& counters, std::int64_t lanes, at::ScalarType t
   return result;
 }
 
+/// 24 random bits for each counter as numbers in [0, 1).
+at::Tensor uniform_of(RandomKey key, const at::Tensor& counters) {
+  return bits_of(key, counters).__rshift__(8).to(at::kFloat) * 0x1p-24;
+}
+
 }  // namespace
 
 at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std::int64_t lanes) {
@@ -61,7 +68,9 @@ at::Tensor random_uniform(RandomKey key, const at::Tensor& counters, std::int64_
     return fill<float>(counters, lanes, at::kFloat,
                        [key](std::uint64_t counter) { return random_uniform(key, counter); });
   }
-  return bits_of(key, lane_counters(counters, lanes)).__rshift__(8).to(at::kFloat) * 0x1p-24;
+  const auto draw = [&](const at::Tensor& all) { return uniform_of(key, lane_counters(all, lanes)); };
+  const at::Tensor found = DrawTables::look_up({"uniform", key.bits, lanes, 0, 0}, counters, /*on_host=*/false, draw);
+  return found.defined() ? found : draw(counters);
 }
 
 at::Tensor random_below(RandomKey key, const at::Tensor& counters, std::int64_t lanes, std::int64_t count) {
@@ -70,13 +79,24 @@ at::Tensor random_below(RandomKey key, const at::Tensor& counters, std::int64_t 
       return static_cast<std::int64_t>(random_below(key, counter, static_cast<std::uint32_t>(count)));
     });
   }
-  return (bits_of(key, lane_counters(counters, lanes)) * count).__rshift__(32);
+  // The product has 64 bits, which int64 holds as unsigned words do; the shift must mask the sign.
+  const auto draw = [&](const at::Tensor& all) {
+    return (bits_of(key, lane_counters(all, lanes)) * count).__rshift__(32).__and__(0xffffffffLL);
+  };
+  const at::Tensor found = DrawTables::look_up({"below", key.bits, lanes, static_cast<double>(count), 0}, counters,
+                                               /*on_host=*/false, draw);
+  return found.defined() ? found : draw(counters);
 }
 
 at::Tensor random_normal(RandomKey key, const at::Tensor& counters, std::int64_t lanes) {
-  const at::Tensor uniform = random_uniform(key, counters, 2 * lanes);  // Box and Muller, 1958
-  const at::Tensor radius = uniform.narrow(1, 0, lanes).neg().log1p_().mul_(-2).sqrt_();
-  return radius.mul_(uniform.narrow(1, lanes, lanes).mul(2 * std::numbers::pi).cos_());
+  const auto draw = [&](const at::Tensor& all) {
+    const at::Tensor uniform = random_uniform(key, all, 2 * lanes);  // Box and Muller, 1958
+    // Contiguous, so that an entry is computed alike whatever stands beside it.
+    const at::Tensor radius = uniform.narrow(1, 0, lanes).contiguous().neg().log1p_().mul_(-2).sqrt_();
+    return radius.mul_(uniform.narrow(1, lanes, lanes).contiguous().mul(2 * std::numbers::pi).cos_());
+  };
+  const at::Tensor found = DrawTables::look_up({"normal", key.bits, lanes, 0, 0}, counters, /*on_host=*/true, draw);
+  return found.defined() ? found : draw(counters);
 }
 
 namespace {
@@ -99,9 +119,19 @@ at::Tensor random_log_gamma(RandomKey key, const at::Tensor& counters, double sh
 }  // namespace
 
 at::Tensor random_beta(RandomKey key, const at::Tensor& counters, double alpha, double beta) {
-  const at::Tensor x = random_log_gamma(key.with("alpha"), counters, alpha);
-  const at::Tensor y = random_log_gamma(key.with("beta"), counters, beta);
-  return (x - y).sigmoid().to(at::kFloat);
+  const auto draw = [&](const at::Tensor& all) {
+    const at::Tensor x = random_log_gamma(key.with("alpha"), all, alpha);
+    const at::Tensor y = random_log_gamma(key.with("beta"), all, beta);
+    return (x - y).sigmoid().to(at::kFloat);
+  };
+  const at::Tensor found = DrawTables::look_up({"beta", key.bits, 1, alpha, beta}, counters, /*on_host=*/true, draw);
+  return found.defined() ? found : draw(counters);
+}
+
+at::Tensor common_counter(const at::Tensor& counters) {
+  const at::Tensor least = counters.min().view({1});
+  if (DrawTables::Use* use = DrawTables::use_of(counters)) use->add(least);
+  return least;
 }
 
 at::Tensor random_permutation(RandomKey key, const at::Tensor& counters) {
@@ -123,8 +153,7 @@ at::Tensor dropout(const at::Tensor& input, double p, RandomKey key) {
     });
   } else {
     const at::Tensor counters = at::arange(1, input.numel() + 1, input.options().dtype(at::kLong));
-    const at::Tensor uniform = bits_of(key, counters).__rshift__(8).to(at::kFloat) * 0x1p-24;
-    mask = (uniform >= p).to(at::kFloat).mul_(kept_scale).view(input.sizes());
+    mask = (uniform_of(key, counters) >= static_cast<float>(p)).to(at::kFloat).mul_(kept_scale).view(input.sizes());
   }
   return input * mask.to(input.scalar_type());
 }

@@ -49,7 +49,7 @@ class CutMix final : public kd::Augmentation {
     mixing::refuse_mixed(batch, "cutmix");
     const bool of_batch = params_.within == Within::kBatch;
     const std::int64_t height = batch.images.size(2), width = batch.images.size(3);
-    const at::Tensor counters = of_batch ? mixing::batch_counter(batch.index) : batch.index;
+    const at::Tensor counters = of_batch ? kd::common_counter(batch.index) : batch.index;
     const boxes::Boxes box = draw_boxes(counters, key, height, width);
     const at::Tensor pasted = boxes::inside(box, height, width);
     const at::Tensor rows = of_batch ? mixing::partner_rows(key.with("partner"), batch.index) : at::Tensor();

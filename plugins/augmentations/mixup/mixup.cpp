@@ -61,7 +61,7 @@ class Mixup final : public kd::Augmentation {
 
  private:
   at::Tensor weights(kd::RandomKey key, const at::Tensor& index) const {
-    const at::Tensor counters = params_.per == Per::kBatch ? mixing::batch_counter(index) : index;
+    const at::Tensor counters = params_.per == Per::kBatch ? kd::common_counter(index) : index;
     return kd::random_beta(key, counters, params_.alpha, params_.alpha).expand({index.size(0)}).contiguous();
   }
 
@@ -73,7 +73,7 @@ class Mixup final : public kd::Augmentation {
       return rank < std::llround(params_.share * static_cast<double>(size));
     }
     const auto draws = static_cast<std::int64_t>((1 - params_.share) * static_cast<double>(size));
-    const at::Tensor picks = kd::random_below(key.with("share"), mixing::batch_counter(index), draws, size).squeeze(0);
+    const at::Tensor picks = kd::random_below(key.with("share"), kd::common_counter(index), draws, size).squeeze(0);
     const at::Tensor plain_rows = index.argsort().index_select(0, picks);
     return at::ones_like(index, at::kBool).index_fill(0, plain_rows, 0);
   }

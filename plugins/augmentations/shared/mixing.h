@@ -19,9 +19,6 @@ inline void refuse_mixed(const kd::Batch& batch, const std::string& augmentation
   }
 }
 
-/// A counter that the members of a batch have in common, int64, 1.
-inline at::Tensor batch_counter(const at::Tensor& index) { return index.min().view({1}); }
-
 /// The row that each row is mixed with, int64, N: a random permutation of the members, in whatever order they stand.
 inline at::Tensor partner_rows(kd::RandomKey key, const at::Tensor& index) {
   const at::Tensor first = kd::random_permutation(key.with("first"), index);
