@@ -1,6 +1,7 @@
 // Broken plugin libraries are refused, each with its own reason, and kdrun lives on.
 #include <elf.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -74,10 +75,14 @@ class BadPlugins : public ::testing::Test {
 
   static std::string good_bytes() { return read_bytes(probe_folder("good") / "good.so"); }
 
+  fs::path new_folder(const std::string& name) const {
+    fs::create_directories(folder_ / name);
+    return folder_ / name;
+  }
+
   /// What kdrun says of a library that holds `bytes`, alone in a folder.
   std::string reason_for(const std::string& name, const std::string& bytes) const {
-    const fs::path alone = folder_ / name;
-    fs::create_directories(alone);
+    const fs::path alone = new_folder(name);
     std::ofstream(alone / (name + ".so"), std::ios::binary) << bytes;
     return reason_of(alone);
   }
@@ -172,6 +177,37 @@ TEST_F(BadPlugins, AnUndefinedSymbol) {
 
 TEST_F(BadPlugins, NoPluginAtAllIsNotEvenRun) {
   EXPECT_TRUE(holds(reason_of(probe_folder("no_plugin")), "this library is no kdrun plugin (it has no stamp"));
+}
+
+TEST_F(BadPlugins, BuiltWithOtherHeaders) {
+  const std::string digest = kd::own_stamp().substr(0, kd::own_stamp().find(' '));
+  ASSERT_EQ(digest.substr(0, 10), "interface=");
+  ASSERT_EQ(digest.size(), 26U) << "16 digits of the SHA-256 of include/kd";
+  std::string other = digest;
+  other.back() = other.back() == '0' ? '1' : '0';
+  EXPECT_TRUE(holds(reason_for("other_headers", patched(good_bytes(), digest, other)), "built for another kdrun"));
+}
+
+TEST_F(BadPlugins, APipeOrAnEndlessDeviceIsNotRead) {
+  const fs::path pipes = new_folder("pipes"), devices = new_folder("devices");
+  ASSERT_EQ(::mkfifo((pipes / "pipe.so").c_str(), 0600), 0);
+  fs::create_symlink("/dev/zero", devices / "zero.so");
+  EXPECT_EQ(reason_of(pipes), "this is no regular file");
+  EXPECT_EQ(reason_of(devices), "this is no regular file");
+}
+
+TEST_F(BadPlugins, AFolderThatIsNotThereIsSaid) {
+  const fs::path missing = fs::path(KD_PROBES) / "no_such_folder";
+  std::string said;
+  for (const std::string& line : kd::load_plugins({missing.string()})) said += line + "\n";
+  EXPECT_TRUE(holds(said, missing.string() + ": not loaded: there is no such folder"));
+}
+
+TEST_F(BadPlugins, AParameterThatNoRecipeCouldSet) {
+  EXPECT_TRUE(holds(reason_of(probe_folder("swallowed_key")),
+                    "declares a parameter 'type', which is a key that stands beside"));
+  EXPECT_TRUE(holds(reason_of(probe_folder("field_twice")), "declares the parameter 'size' twice"));
+  EXPECT_EQ(kd::registry().find("schedule", "field_twice"), nullptr);
 }
 
 TEST_F(BadPlugins, ANameTwiceInOneLibrary) {

@@ -67,4 +67,5 @@ def main():
     print(f"{len(measured)} curves agree")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -68,8 +68,8 @@ def validate_and_dry_run_make_everything_and_train_nothing():
     assert "ready to train 2 stage(s)" in kdrun("recipe.toml", "--dry-run").stdout
     assert json.loads(kdrun("recipe.toml", "--dry-run", "--json").stdout) == {"recipe": "recipe.toml", "stages": 2}
     assert not pathlib.Path("runs").exists()
-    error = kdrun("validate", "recipe.toml", 'data={type="mnist"}', "--data-root", "/nonexistent", code=2).stderr
-    assert "kdrun data fetch mnist" in error, error
+    error = kdrun("validate", "recipe.toml", 'data={type="mnist"}', "--data-root", "/nonexistent", code=4).stderr
+    assert "kdrun data fetch mnist" in error and "recipe.toml:" in error, error
 
 
 def a_run_ends_with_its_table_and_folder():
@@ -119,7 +119,7 @@ def what_cannot_be_written_is_said_before_training():
 
 
 def an_absurd_size_gets_one_plain_line():
-    error = kdrun("recipe.toml", "stage.teacher.model.hidden=[900000000000]", "--device", "cpu", code=1).stderr
+    error = kdrun("recipe.toml", "stage.teacher.model.hidden=[900000000000]", "--device", "cpu", code=2).stderr
     assert "0x" not in error and "frame #" not in error and "memory" in error, error
     assert len(error.strip().splitlines()) < 8, error
 
@@ -154,6 +154,59 @@ def options_may_stand_before_the_recipe():
     assert "ready to train" in kdrun("--device", "cpu", "recipe.toml", "--dry-run").stdout
 
 
+def words_of_other_programs_are_answered():
+    for arguments, hint in ((["lst"], "did you mean 'kdrun list'?"), (["train", "recipe.toml"], "did you mean 'kdrun run'?"),
+                            (["xyzzy"], "commands: run, validate,")):
+        error = kdrun(*arguments, code=2).stderr
+        assert f"there is no command '{arguments[0]}'" in error and hint in error, error
+    assert "kdrun compare runs/" in kdrun("--help").stdout
+    text = kdrun("describe", "--help").stdout
+    assert "KIND (required)" in text and "kdrun describe loss kd" in text, text
+    for command in (["run"], ["import"], ["describe"]):
+        assert "Examples:" in kdrun(*command, "--help").stdout, command
+
+
+def describe_shows_the_features_of_a_network():
+    text = kdrun("describe", "model", "resnet").stdout
+    assert "    stage3           N×64×8×8" in text and "    pooled           N×64\n" in text, text
+
+
+def a_folder_of_plugins_that_is_missing_is_said():
+    for arguments in (["list"], ["validate", "recipe.toml"]):
+        done = kdrun(*arguments, env={"KDRUN_PLUGIN_PATH": "/nonexistent/plugins"})
+        assert "/nonexistent/plugins" in done.stdout + done.stderr and "there is no such folder" in done.stdout + done.stderr, arguments
+
+
+def an_empty_data_root_is_none():
+    text = kdrun("doctor", env={"KD_DATA": "", "HOME": "/home/someone"}).stdout
+    assert "data root   /home/someone/.cache/kdrun/data" in text, text
+
+
+def two_networks_in_a_stage_of_another_run_must_be_told_apart():
+    pathlib.Path("pair.toml").write_text(pathlib.Path("recipe.toml").read_text().split("[[stage]]")[0] +
+        '[[stage]]\nname = "pair"\nscheme = { type = "mutual" }\nmodels = [{ type = "mlp", name = "a" }, { type = "mlp", name = "b" }]\n')
+    folder = train("pair.toml", "runs")
+    teachers = f'stage.student.teachers=[{{ run = "{folder}", stage = "pair" }}]'
+    error = kdrun("recipe.toml", teachers, "--device", "cpu", code=2).stderr
+    assert "has several networks; say which with 'network'" in error and "its networks: a, b" in error, error
+    kdrun("recipe.toml", teachers.replace("]", "]").replace('"pair" }', '"pair", network = "b" }'), "--device", "cpu")
+
+
+def cut_short_runs_say_so_and_are_left_out():
+    whole, cut = train("recipe.toml", "runs"), train("recipe.toml", "runs", "--max-steps", "2", "--seed", "1")
+    assert json.loads((whole / "run.json").read_text())["whole"] is True
+    assert json.loads((cut / "run.json").read_text())["whole"] is False
+    done = kdrun("compare", whole, cut, whole)
+    assert "## 1 run(s), seed 0" in done.stdout, done.stdout
+    assert "ended after 2 steps" in done.stderr and "it was named before" in done.stderr, done.stderr
+
+
+def the_log_holds_the_table():
+    folder = train("recipe.toml", "runs")
+    log = (folder / "log.txt").read_text()
+    assert "top-1 %" in log and "student epoch 3/3 loss" in log, log
+
+
 def wrong_command_lines_end_with_two():
     for arguments in (["frobnicate"], ["run"], ["run", "missing.toml"], ["recipe.toml", "--nonsense"], ["recipe.toml", "--device", "cuda:99"],
                       ["recipe.toml", "--max-steps", "-3"], ["eval", ".", "--device", "cuda:x"]):
@@ -176,7 +229,9 @@ def a_link_from_elsewhere_finds_the_plugins():
     assert "vanilla_kd" in subprocess.run([str(link.absolute()), "list"], capture_output=True, text=True, check=True).stdout
 
 
-main([list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
+main([words_of_other_programs_are_answered, describe_shows_the_features_of_a_network, a_folder_of_plugins_that_is_missing_is_said,
+      an_empty_data_root_is_none, two_networks_in_a_stage_of_another_run_must_be_told_apart, cut_short_runs_say_so_and_are_left_out,
+      the_log_holds_the_table, list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
       the_reference_of_components_is_current, config_resolves_explains_and_shows_differences,
       validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
       a_failed_run_says_why_in_its_folder, an_ensemble_of_unknown_stages_is_refused_before_training, what_cannot_be_written_is_said_before_training, an_absurd_size_gets_one_plain_line,

@@ -10,6 +10,7 @@
 #include "data/training_data.h"
 #include "kd/plugin.h"
 #include "kd/testing.h"
+#include "plugin/registry.h"
 
 namespace {
 
@@ -29,7 +30,7 @@ std::map<std::int64_t, int> count_labels(const kd::SelectedSamples& samples) {
 }
 
 TEST(SelectSamples, TakesEverythingByDefault) {
-  const auto samples = kd::select_samples(some_labels(), 10, {}, 0, "r.toml");
+  const auto samples = kd::select_samples(some_labels(), 10, {}, 0, {});
   EXPECT_EQ(samples.train.size(), 1000U);
   EXPECT_TRUE(samples.validation.empty());
   EXPECT_EQ(samples.labels, some_labels());
@@ -38,21 +39,21 @@ TEST(SelectSamples, TakesEverythingByDefault) {
 TEST(SelectSamples, ValidationIsDisjointAndFixedByTheSeed) {
   kd::DataSelection selection;
   selection.validation = 100;
-  const auto samples = kd::select_samples(some_labels(), 10, selection, 3, "r.toml");
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 3, {});
   EXPECT_EQ(samples.train.size(), 900U);
   EXPECT_EQ(samples.validation.size(), 100U);
   for (const std::int64_t position : samples.validation) {
     EXPECT_FALSE(std::binary_search(samples.train.begin(), samples.train.end(), position));
   }
-  EXPECT_EQ(samples.validation, kd::select_samples(some_labels(), 10, selection, 3, "r.toml").validation);
-  EXPECT_NE(samples.validation, kd::select_samples(some_labels(), 10, selection, 4, "r.toml").validation);
+  EXPECT_EQ(samples.validation, kd::select_samples(some_labels(), 10, selection, 3, {}).validation);
+  EXPECT_NE(samples.validation, kd::select_samples(some_labels(), 10, selection, 4, {}).validation);
 }
 
 TEST(SelectSamples, ExcludedClassesLeaveTrainingAndValidation) {
   kd::DataSelection selection;
   selection.exclude_classes = {6, 7, 8, 9};
   selection.validation = 50;
-  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, "r.toml");
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, {});
   EXPECT_LT(samples.validation.size(), 50U);
   for (const auto& list : {samples.train, samples.validation}) {
     for (const std::int64_t position : list) EXPECT_LT(position % 10, 6);
@@ -62,7 +63,7 @@ TEST(SelectSamples, ExcludedClassesLeaveTrainingAndValidation) {
 TEST(SelectSamples, ClassesAreRenumberedInTheGivenOrder) {
   kd::DataSelection selection;
   selection.classes = {7, 3};
-  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, "r.toml");
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, {});
   EXPECT_EQ(samples.train.size(), 200U);
   for (const std::int64_t position : samples.train) {
     EXPECT_EQ(samples.labels[static_cast<std::size_t>(position)], position % 10 == 7 ? 0 : 1);
@@ -72,14 +73,14 @@ TEST(SelectSamples, ClassesAreRenumberedInTheGivenOrder) {
 TEST(SelectSamples, PerClassFractionAndImbalanceCount) {
   kd::DataSelection few;
   few.per_class = 7;
-  for (const auto& [label, count] : count_labels(kd::select_samples(some_labels(), 10, few, 0, "r")))
+  for (const auto& [label, count] : count_labels(kd::select_samples(some_labels(), 10, few, 0, {})))
     EXPECT_EQ(count, 7) << label;
   kd::DataSelection half;
   half.fraction = 0.5;
-  EXPECT_EQ(kd::select_samples(some_labels(), 10, half, 0, "r").train.size(), 500U);
+  EXPECT_EQ(kd::select_samples(some_labels(), 10, half, 0, {}).train.size(), 500U);
   kd::DataSelection long_tail;
   long_tail.imbalance = 10;
-  const auto counts = count_labels(kd::select_samples(some_labels(), 10, long_tail, 0, "r"));
+  const auto counts = count_labels(kd::select_samples(some_labels(), 10, long_tail, 0, {}));
   EXPECT_EQ(counts.at(0), 100);
   EXPECT_EQ(counts.at(9), 10);
   EXPECT_EQ(counts.at(5), std::lround(100 * std::pow(10.0, -5.0 / 9.0)));
@@ -88,29 +89,30 @@ TEST(SelectSamples, PerClassFractionAndImbalanceCount) {
 TEST(SelectSamples, LabelNoiseReplacesByOtherClassesAtItsRate) {
   kd::DataSelection noisy;
   noisy.label_noise = 0.3;
-  const auto samples = kd::select_samples(some_labels(), 10, noisy, 0, "r");
+  const auto samples = kd::select_samples(some_labels(), 10, noisy, 0, {});
   int changed = 0;
   for (std::size_t i = 0; i < samples.labels.size(); ++i)
     changed += samples.labels[i] != static_cast<std::int64_t>(i % 10) ? 1 : 0;
   EXPECT_NEAR(changed, 300, 60);  // four standard deviations of a fixed draw
-  EXPECT_EQ(samples.labels, kd::select_samples(some_labels(), 10, noisy, 0, "r").labels);
+  EXPECT_EQ(samples.labels, kd::select_samples(some_labels(), 10, noisy, 0, {}).labels);
 }
 
 TEST(SelectSamples, HidesAnExactShareOfTheTrainingLabels) {
   kd::DataSelection selection;
   selection.unlabelled = 0.75;
   selection.validation = 200;
-  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, "r");
+  const auto samples = kd::select_samples(some_labels(), 10, selection, 0, {});
   const auto hidden = [&](std::int64_t position) { return samples.labels[static_cast<std::size_t>(position)] == -1; };
   EXPECT_EQ(std::count_if(samples.train.begin(), samples.train.end(), hidden), 600);
   EXPECT_EQ(std::count_if(samples.validation.begin(), samples.validation.end(), hidden), 0);
-  EXPECT_NE(samples.labels, kd::select_samples(some_labels(), 10, selection, 1, "r").labels);
+  EXPECT_NE(samples.labels, kd::select_samples(some_labels(), 10, selection, 1, {}).labels);
 }
 
 TEST(SelectSamples, ImpossibleSelectionsSayWhy) {
   const auto message = [](const kd::DataSelection& selection) -> std::string {
     try {
-      kd::select_samples(some_labels(), 10, selection, 0, "r.toml:3:1");
+      kd::select_samples(some_labels(), 10, selection, 0,
+                         kd::Location{std::make_shared<const std::string>("r.toml"), 3, 1});
     } catch (const kd::RecipeError& error) {
       return error.what();
     }
@@ -130,18 +132,105 @@ TEST(SelectSamples, ImpossibleSelectionsSayWhy) {
 }
 
 TEST(EpochOrder, IsAPermutationOfItsKeyAlone) {
-  const at::Tensor order = kd::epoch_order(1000, kd::RandomKey{}.with(1), at::kCPU);
+  const at::Tensor order = kd::epoch_order(1000, kd::RandomKey{}.with(1));
   EXPECT_TRUE(at::equal(std::get<0>(order.sort()), at::arange(1000)));
-  EXPECT_TRUE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(1), at::kCPU)));
-  EXPECT_FALSE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(2), at::kCPU)));
+  EXPECT_TRUE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(1))));
+  EXPECT_FALSE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(2))));
   // A random permutation has one fixed point on average.
   EXPECT_LT(order.eq(at::arange(1000)).sum().item<std::int64_t>(), 8);
 }
 
+TEST(ForeignDataSet, IsCheckedWithItsName) {
+  const kd::DataInfo info{3, 4, 4, {"a", "b"}, {}, {}};
+  const auto problem_of = [&](const kd::ImageSet& set) -> std::string {
+    try {
+      kd::check_split(set, info, "data set 'mine', training split,");
+    } catch (const kd::FileError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const at::Tensor images = at::zeros({6, 3, 4, 4}, at::kByte);
+  const at::Tensor labels = at::tensor({0, 1, 0, 1, 0, 1}, at::kLong);
+  EXPECT_EQ(problem_of({images, labels}), "");
+  const auto expect_problem = [&](const kd::ImageSet& set, const std::string& part) {
+    const std::string problem = problem_of(set);
+    EXPECT_TRUE(problem.starts_with("data set 'mine', training split, gives ")) << problem;
+    EXPECT_NE(problem.find(part), std::string::npos) << problem;
+  };
+  for (const std::int64_t label : {std::int64_t{2}, std::int64_t{-1}, std::int64_t{1'000'000'000}}) {
+    at::Tensor wrong = labels.clone();
+    wrong[3] = label;
+    expect_problem({images, wrong}, "the label " + std::to_string(label) + ", and its classes are 0 to 1");
+  }
+  expect_problem({images.to(at::kFloat), labels}, "images of type Float, and bytes (uint8) are wanted");
+  expect_problem({images.permute({0, 2, 3, 1}), labels}, "images of shape [6, 4, 4, 3], and its info says N×3×4×4");
+  expect_problem({images, labels.narrow(0, 0, 3)}, "6 images and 3 labels");
+  expect_problem({images, labels.view({6, 1})}, "labels of type Long and shape [6, 1]");
+  expect_problem({images, labels.to(at::kInt)}, "labels of type Int");
+  expect_problem({images.narrow(0, 0, 0), labels.narrow(0, 0, 0)}, "no images");
+  expect_problem({{}, labels}, "no images or no labels");
+}
+
+/// A data set that throws what is no exception, or has no classes.
+class Broken final : public kd::DataSet {
+ public:
+  struct Params {
+    bool throws = true;
+    static void schema(kd::Schema<Params>& s) { s.field("throws", &Params::throws, "a number").def(true); }
+  };
+  explicit Broken(const Params& params) : params_(params) {}
+  kd::DataInfo info() const override { return {3, 4, 4, {}, {}, {}}; }
+  kd::ImageSet load(kd::Split) const override {
+    if (params_.throws) throw 7;
+    return {};
+  }
+
+ private:
+  const Params params_;
+};
+
+TEST(ForeignDataSet, MayThrowAnything) {
+  static constinit kd::detail::Entry entry{"dataset",
+                                           "broken",
+                                           "throws",
+                                           __FILE__,
+                                           __LINE__,
+                                           &kd::detail::Maker<kd::DataSet, Broken>::describe,
+                                           &kd::detail::Maker<kd::DataSet, Broken>::roles,
+                                           &kd::detail::Maker<kd::DataSet, Broken>::create,
+                                           nullptr};
+  kd::registry().add(&entry, "data_test");
+  const auto problem_of = [](const std::string& toml) -> std::string {
+    try {
+      kd::load_training_data(kd::parse_component("dataset", kd::fields_of<kd::DataSelection>(), toml), "", 0, at::kCPU);
+    } catch (const kd::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(problem_of("{ type = 'broken', throws = false }"), "data set 'broken' has no classes");
+  EXPECT_EQ(problem_of("{ type = 'broken' }"), "data set 'broken' has no classes");
+  try {
+    kd::call_component("loss 'odd'", []() -> int { throw 7; });
+    FAIL();
+  } catch (const kd::Error& error) {
+    EXPECT_EQ(std::string(error.what()), "loss 'odd' threw something that is no exception");
+  }
+}
+
+TEST(DataRoot, AnEmptyVariableIsNone) {
+  ::setenv("KD_DATA", "", 1);
+  ::setenv("HOME", "/home/someone", 1);
+  EXPECT_EQ(kd::data_root(""), "/home/someone/.cache/kdrun/data");
+  ::setenv("KD_DATA", "/data", 1);
+  EXPECT_EQ(kd::data_root(""), "/data");
+  EXPECT_EQ(kd::data_root("/mine"), "/mine");
+}
+
 TEST(EpochOrder, EveryPlaceIsReachedAboutEvenly) {
   at::Tensor sum = at::zeros({20}, at::kLong);
-  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch)
-    sum += kd::epoch_order(20, kd::RandomKey{}.with(epoch), at::kCPU);
+  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch) sum += kd::epoch_order(20, kd::RandomKey{}.with(epoch));
   const at::Tensor mean = sum.to(at::kDouble) / 4000;
   // The mean position of a uniform permutation of 20 is 9.5 with standard error 0.09.
   EXPECT_LT((mean - 9.5).abs().max().item<double>(), 0.4);

@@ -81,7 +81,12 @@ class EngineTest : public ::testing::TestWithParam<std::string> {
     Silence silence;
     return kd::run_experiment(
         plan(overrides),
-        {.data_root = "", .runs_folder = folder_ / runs, .fresh = fresh, .max_steps = max_steps, .arguments = {}},
+        {.data_root = "",
+         .runs_folder = folder_ / runs,
+         .fresh = fresh,
+         .deterministic = GetParam() == "cuda",  // equal bits are asked for, and a GPU gives them on demand only
+         .max_steps = max_steps,
+         .arguments = {}},
         silence);
   }
 
@@ -199,24 +204,23 @@ TEST_P(EngineTest, TheSecondStudentFindsEveryAnswer) {
   const kd::AugmentationChain augmentations(stage.train.augment, data.info);
   kd::AnswerCaches caches(std::int64_t{1} << 30);
   const kd::AnswerShape shape{.samples = 200, .views = augmentations.views(), .classes = data.info.classes()};
-  const auto cache = caches.find("teacher", shape, 4, device);
+  const auto cache = caches.find("teacher", shape, 4);
   kd::FrozenNetwork teacher("teacher", kd::place_model(stage.networks[0].model, data.info, {}, {device}), {device},
                             stage.teachers[0], {});
   teacher.use_cache(cache);
-  const at::Tensor index = kd::epoch_order(200, kd::RandomKey{}.with(1), device);
+  const at::Tensor index = kd::epoch_order(200, kd::RandomKey{}.with(1));
   const kd::RandomKey epoch_key = kd::RandomKey{}.with("views").with(7);
   const at::Tensor numbers = augmentations.view_numbers(index, epoch_key);
-  EXPECT_EQ(cache->find_missing(index, numbers).size(0), 200);
   teacher.fill_cache(data.train, augmentations, index.narrow(0, 0, 130), epoch_key, 64);
-  EXPECT_TRUE(cache->find_missing(index, numbers).equal(index.narrow(0, 130, 70)));
+  EXPECT_EQ(cache->take_missing(index.narrow(0, 0, 130), numbers.narrow(0, 0, 130)).size(0), 0);
   teacher.fill_cache(data.train, augmentations, index, epoch_key, 64);
-  EXPECT_EQ(cache->find_missing(index, numbers).size(0), 0);
+  EXPECT_EQ(cache->take_missing(index, numbers).size(0), 0);
 
-  kd::Batch batch = kd::cut_batch(data.train, index.narrow(0, 100, 50));
+  kd::Batch batch = kd::cut_batch(data.train, index.narrow(0, 100, 50).to(device));
   augmentations.apply_in_training(batch, data.train, epoch_key);
   const at::Tensor answers = teacher.outputs(batch, {}).logits;
   EXPECT_LT((answers - teacher.forward(batch.images, {}).logits).abs().max().item<double>(), 1e-4);
-  EXPECT_EQ(caches.find("teacher", shape, 4, device), cache);
+  EXPECT_EQ(caches.find("teacher", shape, 4), cache);
 }
 
 TEST_P(EngineTest, AnAnswerDoesNotDependOnWhichOthersWereMissing) {
@@ -225,17 +229,18 @@ TEST_P(EngineTest, AnAnswerDoesNotDependOnWhichOthersWereMissing) {
   const auto data = kd::load_training_data(stage.data, "", 0, device);
   const kd::AugmentationChain augmentations(stage.train.augment, data.info);
   const kd::AnswerShape shape{.samples = 200, .views = augmentations.views(), .classes = data.info.classes()};
-  const at::Tensor index = at::arange(200, at::TensorOptions().dtype(at::kLong).device(device));
+  const at::Tensor index = at::arange(200, at::TensorOptions().dtype(at::kLong));
   const kd::RandomKey epoch_key = kd::RandomKey{}.with("views");
   std::vector<at::Tensor> answers;
-  for (const at::Tensor& order : {index, index.flip(0), kd::epoch_order(200, epoch_key, device).narrow(0, 0, 77)}) {
+  for (const at::Tensor& order : {index, index.flip(0), kd::epoch_order(200, epoch_key).narrow(0, 0, 77)}) {
     kd::FrozenNetwork teacher("teacher", kd::place_model(stage.networks[0].model, data.info, {}, {device}), {device},
                               stage.teachers[0], {});
-    const auto cache = std::make_shared<kd::AnswerCache>(shape, device);
+    const auto cache = std::make_shared<kd::AnswerCache>(shape);
     teacher.use_cache(cache);
     teacher.fill_cache(data.train, augmentations, order, epoch_key, 64);
     teacher.fill_cache(data.train, augmentations, index, epoch_key, 64);
-    answers.push_back(cache->get(index, augmentations.view_numbers(index, epoch_key)));
+    const at::Tensor numbers = augmentations.view_numbers(index, epoch_key);
+    answers.push_back(cache->get(index.to(device), numbers.to(device)));
   }
   EXPECT_TRUE(answers[0].equal(answers[1]));
   EXPECT_TRUE(answers[0].equal(answers[2]));
@@ -244,13 +249,13 @@ TEST_P(EngineTest, AnAnswerDoesNotDependOnWhichOthersWereMissing) {
 TEST(AnswerCaches, MakesRoomByDroppingWhatNoStageUses) {
   const kd::AnswerShape shape{.samples = 10, .views = 2, .classes = 4};  // 20 · (4 · 4 + 1) = 340 bytes
   kd::AnswerCaches caches(700);
-  const auto first = caches.find("first", shape, 4, at::kCPU);
-  EXPECT_NE(caches.find("second", shape, 4, at::kCPU), nullptr);  // not kept by anyone
-  const auto third = caches.find("third", shape, 4, at::kCPU);    // in its place
+  const auto first = caches.find("first", shape, 4);
+  EXPECT_NE(caches.find("second", shape, 4), nullptr);  // not kept by anyone
+  const auto third = caches.find("third", shape, 4);    // in its place
   ASSERT_NE(third, nullptr);
-  EXPECT_EQ(caches.find("first", shape, 4, at::kCPU), first);
-  EXPECT_EQ(caches.find("fourth", shape, 4, at::kCPU), nullptr);
-  EXPECT_EQ(caches.find("large", {.samples = 100, .views = 2, .classes = 4}, 4, at::kCPU), nullptr);
+  EXPECT_EQ(caches.find("first", shape, 4), first);
+  EXPECT_EQ(caches.find("fourth", shape, 4), nullptr);
+  EXPECT_EQ(caches.find("large", {.samples = 100, .views = 2, .classes = 4}, 4), nullptr);
 }
 
 TEST_P(EngineTest, OneStageEqualsAHandWrittenLoop) {
@@ -266,7 +271,7 @@ TEST_P(EngineTest, OneStageEqualsAHandWrittenLoop) {
   torch::optim::SGD optimizer(module->parameters(),
                               torch::optim::SGDOptions(0.05).momentum(0.9).nesterov(true).weight_decay(0.01));
   for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
-    const at::Tensor order = kd::epoch_order(256, key.with(epoch), device);
+    const at::Tensor order = kd::epoch_order(256, key.with(epoch)).to(device);
     for (std::int64_t begin = 0; begin < 256; begin += 64) {
       const at::Tensor index = order.narrow(0, begin, 64);
       const at::Tensor images = data.train.images.index_select(0, index).to(at::kFloat) / 255;
@@ -297,6 +302,120 @@ TEST_P(EngineTest, AnAccumulationThatTheLastBatchLeavesOpenIsStepped) {
   EXPECT_LT(largest_difference(weights(open.stages[0]), weights(whole.stages[0])), 1e-5);
 }
 
+TEST_P(EngineTest, AShortLastBatchWeighsItsRows) {
+  // 60 images as 50 and 10 are one batch of 60, also where some have no label.
+  for (const std::string unlabelled : {"0.0", "0.5"}) {
+    const std::vector<std::string> common = {"data.train=60", "data.unlabelled=" + unlabelled, "train.epochs=2",
+                                             "train.precision=\"fp32\""};
+    auto parts = common, whole = common;
+    parts.insert(parts.end(), {"train.batch_size=50", "train.accumulate=2"});
+    whole.insert(whole.end(), {"train.batch_size=60"});
+    const auto of_parts = run(parts, "parts" + unlabelled), of_whole = run(whole, "whole" + unlabelled);
+    for (const std::size_t stage : {0U, 1U})
+      EXPECT_LT(largest_difference(weights(of_parts.stages[stage]), weights(of_whole.stages[stage])), 1e-5)
+          << unlabelled;
+  }
+}
+
+TEST_P(EngineTest, TimeIsCountedInBatchesWhateverMakesAnUpdate) {
+  // 4 batches an epoch: with three to an update, milestones and cosine come in the epochs that they name.
+  for (const std::string schedule : {"{type=\"multistep\", milestones=[2, 3], gamma=0.5}",
+                                     "{type=\"cosine\", per=\"epoch\"}", "{type=\"warmup\", epochs=2}"}) {
+    const auto rates_with = [&](const std::string& accumulate) {
+      const auto result =
+          run({"train.epochs=4", "train.schedule=" + schedule, "train.accumulate=" + accumulate}, "runs" + accumulate);
+      std::vector<double> rates;
+      for (const kd::Record& record : kd::read_records(result.folder / "metrics.jsonl")) {
+        if (record.stage == "teacher" && record.name == "learning_rate") rates.push_back(record.value);
+      }
+      return rates;
+    };
+    const auto plain = rates_with("1"), four = rates_with("4"), three = rates_with("3"), many = rates_with("100");
+    ASSERT_EQ(plain.size(), 4U);
+    if (schedule.find("multistep") != std::string::npos) {
+      EXPECT_EQ(plain, (std::vector<double>{0.05, 0.05, 0.025, 0.0125}));
+      EXPECT_EQ(four, plain);
+      EXPECT_EQ(many, (std::vector<double>(4, 0.05))) << "one update, which began in the first epoch";
+    }
+    // An update has the rate of its first batch, which lies less than one update back.
+    for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_NEAR(three[i], plain[i], 0.02) << schedule;
+  }
+}
+
+TEST_P(EngineTest, ATeacherThatSawOtherDataIsRefusedBeforeTraining) {
+  const auto problem_of = [&](const std::vector<std::string>& overrides) -> std::string {
+    try {
+      run(overrides);
+    } catch (const kd::Error& error) {
+      EXPECT_EQ(error.code(), kd::ExitCode::kUsage);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(
+      problem_of({"stage.teacher.data={classes=[0, 1, 2]}"}).find("was trained on 3 classes, and this stage has 10"),
+      std::string::npos);
+  EXPECT_NE(problem_of({"stage.teacher.data={classes=[1, 0, 2, 3, 4, 5, 6, 7, 8, 9]}"})
+                .find("was trained on other classes: class 0"),
+            std::string::npos);
+  EXPECT_NE(problem_of({"stage.teacher.data={like=\"cifar10\"}"})
+                .find("was trained on images of 3×32×32, and this stage's are 1×28×28"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(folder_ / "runs")) << "nothing was trained";
+}
+
+TEST_P(EngineTest, WhatCanBeKnownIsSaidBeforeTheFirstStageIsTrained) {
+  const auto problems_of = [&](const std::vector<std::string>& overrides) -> std::string {
+    try {
+      run(overrides);
+    } catch (const kd::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const auto expect_said = [&](const std::vector<std::string>& overrides, const std::string& part) {
+    const std::string text = problems_of(overrides);
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in: " << text;
+    EXPECT_NE(text.find("stage 'student'"), std::string::npos) << text;
+    EXPECT_FALSE(fs::exists(folder_ / "runs"));
+  };
+  expect_said({"stage.student.scheme.losses=[]"}, "network 'model' has no loss in epoch 1");
+  expect_said({"stage.student.scheme.losses=[{type=\"cross_entropy\", weight=0}]"}, "has no loss in epoch 1");
+  expect_said({"stage.student.scheme.losses=[{type=\"kd\", weight={type=\"linear\", from=1, to=0, epochs=1}}]"},
+              "has no loss in epoch 2");
+  expect_said({"stage.student.scheme.losses=[{type=\"kd\", temperature={type=\"linear\", from=4, to=0, epochs=1}}]"},
+              "'temperature' is 0 in epoch 2 by its schedule, and must be > 0");
+  expect_said({"stage.student.drop_last=true", "stage.student.batch_size=1000"}, "fewer than one batch of 1000");
+  expect_said({"stage.student.augment=[{type=\"normalize\"}, {type=\"rand_augment\"}]"}, "put it before 'normalize'");
+  expect_said({"stage.student.augment=[{type=\"mixup\"}, {type=\"mixup\"}]"}, "these are mixed already");
+  // All of them at once, and those of analyses with them.
+  const std::string all =
+      problems_of({"stage.teacher.scheme={type=\"supervised\", losses=[]}", "stage.student.scheme.losses=[]",
+                   "analysis=[{type=\"ensemble\", stages=[\"nobody\"]}]"});
+  for (const char* part : {"stage 'teacher'", "stage 'student'", "there is no stage 'nobody'"})
+    EXPECT_NE(all.find(part), std::string::npos) << part << " is not in: " << all;
+}
+
+TEST_P(EngineTest, AnAverageKeepsUpWithAShortTraining) {
+  // With a decay of 0.9999 and no warm-up, 40 updates would leave 99.6 % of the first, random weights.
+  const auto plain = run({"train.epochs=10"}, "a");
+  const auto averaged = run({"train.epochs=10", "train.ema=0.9999"}, "b");
+  EXPECT_GT(averaged.stages[0].networks[0].test.top1, plain.stages[0].networks[0].test.top1 - 0.1);
+}
+
+TEST_P(EngineTest, TheAverageHoldsTheStatisticsOfBatchNorm) {
+  const std::vector<std::string> common = {"stage.teacher.model={type=\"resnet\", depth=8}",
+                                           "train.precision=\"fp32\""};
+  auto with_average = common;
+  with_average.emplace_back("train.ema=0.5");
+  const auto start = weights(run({common[0], common[1], "train.optimizer.lr=1e-30"}, "a", 1).stages[0]);
+  const auto averaged = weights(run(with_average, "b", 1).stages[0]);
+  const at::Tensor& moved = start.at("bn1.running_mean");  // after one pass from zeros
+  EXPECT_LT((averaged.at("bn1.running_mean") - 0.9 * moved).abs().max().item<double>(), 1e-6);
+  EXPECT_GT(moved.abs().max().item<double>(), 1e-4);
+  EXPECT_EQ(averaged.at("bn1.num_batches_tracked").item<std::int64_t>(), 1);
+}
+
 /// An adapter with a parameter that no loss reaches, and a buffer that is its memory.
 struct Memory : torch::nn::Module {
   Memory() {
@@ -325,20 +444,21 @@ TEST_P(EngineTest, TheMemoryOfALossAndOpenGradientsSurviveACheckpoint) {
     made.network->prepare(stage.train.optimizer, {}, stage.train);
     return made;
   };
-  const auto step = [&](Trained& trained) {
+  const auto step = [&](Trained& trained, bool last) {
     const at::Tensor images = kd::testing::normal({8, 1, 4, 4}, 3).to(placement.device);
     const at::Tensor logits = trained.network->forward(images, {}).logits;
     trained.memory->bank.add_(1);
-    trained.network->update({{"loss", logits.square().mean() * trained.memory->reached.sum(), 1}}, {});
+    trained.network->update({{"loss", logits.square().mean() * trained.memory->reached.sum(), 1}},
+                            {.share = 0.5, .labelled_share = 0.5, .last = last}, {});
   };
   Trained first = make();
-  step(first);
+  step(first, false);
   Trained second = make();
   kd::TensorMap training;
   for (const auto& [name, tensor] : first.network->training_state()) training[name] = tensor.cpu().clone();
   second.network->restore(first.network->result_state(), training);
-  step(first);
-  step(second);
+  step(first, true);
+  step(second, true);
   EXPECT_EQ(second.memory->bank[0].item<double>(), 2);
   EXPECT_EQ(largest_difference(first.network->result_state(), second.network->result_state()), 0);
   EXPECT_TRUE(at::equal(first.memory->reached, second.memory->reached));
@@ -357,13 +477,14 @@ TEST_P(EngineTest, ClippingBoundsTheStep) {
   EXPECT_NEAR(std::sqrt(square), 0.01, 1e-4);
 }
 
-TEST_P(EngineTest, TheAverageFollowsItsFormula) {
+TEST_P(EngineTest, TheAverageFollowsItsFormulaAndStartsQuickly) {
+  // The first update leaves min(0.75, 1/10) of the first weights, where 0.75 would be the decay of an old average.
   const std::string sgd = "train.optimizer={type=\"sgd\", lr=1.0, momentum=0.0}";
   const auto start = weights(run({"train.optimizer={type=\"sgd\", lr=1e-30, momentum=0.0}"}, "a", 1).stages[0]);
   const auto moved = weights(run({sgd}, "b", 1).stages[0]);
   const auto averaged = weights(run({sgd, "train.ema=0.75"}, "c", 1).stages[0]);
   for (const auto& [name, tensor] : averaged) {
-    EXPECT_LT((tensor - (0.75 * start.at(name) + 0.25 * moved.at(name))).abs().max().item<double>(), 1e-6) << name;
+    EXPECT_LT((tensor - (0.1 * start.at(name) + 0.9 * moved.at(name))).abs().max().item<double>(), 1e-6) << name;
   }
 }
 
@@ -423,7 +544,7 @@ TEST_P(EngineTest, AScheduleDrivesTheLearningRate) {
   for (const kd::Record& record : kd::read_records(result.folder / "metrics.jsonl")) {
     if (record.stage == "teacher" && record.name == "learning_rate") rates.push_back(record.value);
   }
-  EXPECT_EQ(rates, (std::vector<double>{0.025, 0.025}));  // the rate of the step that would come next
+  EXPECT_EQ(rates, (std::vector<double>{0.05, 0.025}));  // of the last update of each epoch
 }
 
 TEST_P(EngineTest, EvaluationOfAStoredStageGivesItsResultAgain) {
@@ -499,8 +620,10 @@ TEST_P(EngineTest, NoRunFolderIsEverOverwritten) {
   // The resolved recipe is a recipe: it gives the same plan, so the same stages.
   const auto resolved = kd::read_recipe((first.folder / "resolved.toml").string(), {}, kd::registry());
   Silence silence;
-  const auto again =
-      kd::run_experiment(resolved, {.data_root = "", .runs_folder = folder_ / "runs", .arguments = {}}, silence);
+  const auto again = kd::run_experiment(
+      resolved,
+      {.data_root = "", .runs_folder = folder_ / "runs", .deterministic = GetParam() == "cuda", .arguments = {}},
+      silence);
   EXPECT_TRUE(again.stages[0].reused);
   EXPECT_TRUE(again.stages[1].reused);
 }

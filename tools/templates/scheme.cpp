@@ -38,7 +38,8 @@ class KdClassHere final : public kd::Scheme {
     const kd::Outputs outputs = network_->forward(batch.images, needs_.student_taps);
     updater.update(
         *network_,
-        (*losses_)({.student = outputs, .targets = batch.targets, .index = batch.index, .time = updater.time()}));
+        (*losses_)({.student = outputs, .targets = batch.targets, .index = batch.index, .time = updater.time()}),
+        {.logits = outputs.logits, .targets = batch.targets});
   }
 
  private:

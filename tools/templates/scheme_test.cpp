@@ -44,12 +44,13 @@ class OneNetworkStage final : public kd::StageContext {
 
 class RecordingUpdater final : public kd::Updater {
  public:
-  void update(kd::Network& network, const std::vector<kd::Term>& terms) override {
+  void update(kd::Network& network, const std::vector<kd::Term>& terms, const kd::Counted& /*counted*/) override {
     EXPECT_EQ(network.name(), "student");
     updates.push_back(terms);
   }
   kd::ScheduleTime time() const override { return {}; }
   kd::RandomKey key() const override { return {}; }
+  kd::RandomKey epoch_key() const override { return {}; }
 
   std::vector<std::vector<kd::Term>> updates;
 };

@@ -69,6 +69,9 @@ class KD_API Loss {
   /// The mean over the batch, a float scalar. Computed in fp32 whatever the precision of the logits.
   virtual at::Tensor operator()(const LossInput& input) = 0;
   virtual LossNeeds needs() const { return {}; }
+  /// Whether the mean is over the labelled rows alone: batches whose gradients make one update then weigh as many rows
+  /// as they have labels.
+  virtual bool labelled_rows_only() const { return false; }
   /// Adapters that are trained with the student; null for none.
   virtual std::shared_ptr<torch::nn::Module> module() { return nullptr; }
 };
@@ -78,6 +81,7 @@ struct KD_API Term {
   std::string name;
   at::Tensor value;  ///< scalar, before its weight
   double weight = 1;
+  bool labelled_rows_only = false;  ///< as its loss has it
 };
 
 /// The `losses = [{ type = …, weight = … }]` of a scheme: declared with extras(), made once, evaluated every step.

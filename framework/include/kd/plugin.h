@@ -72,7 +72,6 @@ KD_API void* create_component(const ComponentSpec& spec, const void* context);
 /// What a library answers when asked for its components. Read before any C++ type crosses the border.
 struct PluginInfo {
   unsigned struct_size;
-  unsigned api_version;
   const char* stamp;
   const char* plugin_name;
   const detail::Entry* entries;

@@ -11,7 +11,8 @@
 
 namespace kd {
 
-/// A moment of a stage: `step` updates have been made out of steps_per_epoch · epochs.
+/// A moment of a stage: `step` batches have been seen out of steps_per_epoch · epochs, however many of them make one
+/// update.
 struct KD_API ScheduleTime {
   std::int64_t step = 0, steps_per_epoch = 1, epochs = 1;
 

@@ -60,15 +60,24 @@ class KD_API StageContext {
   Loss::Context loss_context() const { return {data().classes(), samples()}; }
 };
 
+/// What the training accuracy of an update is counted from: answers, and what they should have been.
+struct KD_API Counted {
+  const at::Tensor& logits;  ///< N×classes; the gradient is of no concern
+  const Targets& targets;    ///< of the same rows
+};
+
 /// Carries out updates. Owned by the engine, which does zeroing, backward, scaling, clipping, the optimizer and EMA.
 class KD_API Updater {
  public:
   virtual ~Updater();
   /// Moves `network` down the gradient of Σ weight · value.
-  virtual void update(Network& network, const std::vector<Term>& terms) = 0;
+  virtual void update(Network& network, const std::vector<Term>& terms, const Counted& counted) = 0;
   virtual ScheduleTime time() const = 0;
   /// For what is random in the step at hand: another key in every step of every stage.
   virtual RandomKey key() const = 0;
+  /// For what follows from a sample alone in the epoch at hand, drawn for `batch.index`: such draws are looked up on a
+  /// GPU (kd/random_tensors.h).
+  virtual RandomKey epoch_key() const = 0;
 };
 
 /// A network's outputs for a batch, and its logits for extra views.

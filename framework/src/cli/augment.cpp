@@ -23,9 +23,8 @@ const StagePlan& find_stage(const ExperimentPlan& plan, const std::string& name)
     if (stage.name == name || (name.empty() && plan.stages.size() == 1)) return stage;
     names.push_back(stage.name);
   }
-  throw RecipeError(name.empty() ? fmt::format("error: say which stage with --stage: {}", fmt::join(names, ", "))
-                                 : fmt::format("error: there is no stage '{}'\n    hint: {}", name,
-                                               name_hint(name, names, "stages")));
+  if (name.empty()) throw RecipeError(fmt::format("say which stage with --stage: {}", fmt::join(names, ", ")));
+  throw RecipeError({}, fmt::format("there is no stage '{}'", name), name_hint(name, names, "stages"));
 }
 
 void show_augmentations(const Arguments& given) {

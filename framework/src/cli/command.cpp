@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/output.h"
 #include "kd/plugin.h"
 #include "plugin/registry.h"
 
@@ -28,7 +29,7 @@ ExperimentPlan RecipeArguments::read() const {
 }
 
 void load_plugins_with_warnings(const std::vector<std::string>& folders) {
-  for (const std::string& line : load_plugins(folders)) fmt::print(stderr, "warning: {}\n", line);
+  for (const std::string& line : load_plugins(folders)) write_error(fmt::format("warning: {}\n", line));
 }
 
 }  // namespace kd::cli

@@ -46,10 +46,9 @@ void add_config(CLI::App& app) {
       fmt::print("{} = {}   # {}\n", setting.key, setting.value.to_toml(), setting.location.to_string());
     }
     if (!found && !given->key.empty()) {
-      throw RecipeError(fmt::format("error: there is no setting '{}' in this recipe\n    hint: {}", given->key,
-                                    nearest_name(given->key, keys).empty()
-                                        ? "kdrun config shows them all"
-                                        : "did you mean '" + nearest_name(given->key, keys) + "'?"));
+      const std::string nearest = nearest_name(given->key, keys);
+      throw RecipeError({}, fmt::format("there is no setting '{}' in this recipe", given->key),
+                        nearest.empty() ? "kdrun config shows them all" : "did you mean '" + nearest + "'?");
     }
   });
 }

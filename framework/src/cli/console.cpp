@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+
+#include "cli/output.h"
 
 namespace kd::cli {
 namespace {
@@ -33,13 +34,13 @@ Console::Console() : terminal_(::isatty(STDERR_FILENO) == 1) {}
 Console::~Console() { clear_bar(); }
 
 void Console::clear_bar() {
-  if (bar_shown_) fmt::print(stderr, "\r\033[K");
+  if (bar_shown_) write_error("\r\033[K");
   bar_shown_ = false;
 }
 
 void Console::say(const std::string& line) {
   clear_bar();
-  fmt::print(stderr, "{}\n", line);
+  write_error(line + "\n");
 }
 
 void Console::warn(const std::string& line) { say("warning: " + line); }
@@ -57,27 +58,10 @@ void Console::moment(const Moment& moment) {
   line += fmt::format(" lr {:.2g} {:.0f} img/s {} left", moment.learning_rate, moment.images_per_second,
                       duration_text(moment.seconds_left));
   line.resize(std::min(line.size(), terminal_width() - 1));
-  fmt::print(stderr, "\r\033[K{}", line);
-  std::fflush(stderr);
+  write_error("\r\033[K" + line);
   bar_shown_ = true;
 }
 
-void Console::epoch(const EpochSummary& summary) {
-  clear_bar();
-  std::string line = fmt::format("{} epoch {}/{}", summary.stage, summary.epoch, summary.epochs);
-  const auto add = [&line](const std::map<std::string, double>& numbers, const char* name, const char* format,
-                           double factor) {
-    const auto found = numbers.find(name);
-    if (found != numbers.end()) line += fmt::format(fmt::runtime(format), factor * found->second);
-  };
-  for (const auto& [network, numbers] : summary.networks) {
-    if (summary.networks.size() > 1) line += " | " + network;
-    add(numbers, "train/loss", " loss {:.4f}", 1);
-    add(numbers, "train/top1", " train {:.2f}%", 100);
-    add(numbers, "validation/top1", " validation {:.2f}%", 100);
-    add(numbers, "test/top1", " test {:.2f}%", 100);
-  }
-  fmt::print(stderr, "{} lr {:.2g} {:.0f} img/s\n", line, summary.learning_rate, summary.images_per_second);
-}
+void Console::epoch(const EpochSummary& summary) { say(to_line(summary)); }
 
 }  // namespace kd::cli

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "data/training_data.h"
 #include "files/data_sources.h"
 
@@ -15,8 +16,7 @@ const DataSource& find_source(const std::string& name) {
     if (source.name == name) return source;
     names.push_back(source.name);
   }
-  throw RecipeError(
-      fmt::format("error: there is no source for a data set '{}'\n    hint: {}", name, name_hint(name, names)));
+  throw RecipeError({}, fmt::format("there is no source for a data set '{}'", name), name_hint(name, names));
 }
 
 void fetch(const std::string& name, const std::filesystem::path& root, const std::string& mirror) {
@@ -28,10 +28,10 @@ void fetch(const std::string& name, const std::filesystem::path& root, const std
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   fetch_data(source, root, mirror, [&](std::int64_t bytes, std::int64_t total) {
     if (terminal)
-      fmt::print(stderr, "\r\033[K{}: {:.1f} of {:.1f} MB", name, static_cast<double>(bytes) / 1e6,
-                 static_cast<double>(total) / 1e6);
+      write_error(fmt::format("\r\033[K{}: {:.1f} of {:.1f} MB", name, static_cast<double>(bytes) / 1e6,
+                              static_cast<double>(total) / 1e6));
   });
-  if (terminal) fmt::print(stderr, "\r\033[K");
+  if (terminal) write_error("\r\033[K");
   fmt::print("{}: fetched and verified, in {}\n", name, (root / source.folder).string());
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "engine/stored.h"
 #include "kd/plugin.h"
 #include "plugin/registry.h"
 
@@ -46,6 +47,19 @@ void print_text(const RegisteredComponent& component) {
   }
 }
 
+/// The features that a network gives to losses, with their shapes for images of CIFAR-100.
+void print_taps(const RegisteredComponent& component) {
+  std::vector<TapShape> taps;
+  try {
+    taps = describe_taps(fmt::format("{{ type = '{}' }}", component.name));
+  } catch (const Error& error) {
+    fmt::print("\n  no features can be shown: {}\n", error.what());  // such as a parameter without a default
+    return;
+  }
+  fmt::print("\n  features, of N images 3×32×32 of 100 classes with the parameters' defaults:\n");
+  for (const TapShape& tap : taps) fmt::print("    {:<16} {}\n", tap.name, fmt::join(tap.shape, "×"));
+}
+
 /// A table ready to paste into a recipe.
 void print_toml(const RegisteredComponent& component) {
   std::string text = fmt::format("type = \"{}\"", component.name);
@@ -85,8 +99,10 @@ void add_describe(CLI::App& app) {
   };
   auto given = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("describe", "show the parameters of a component");
-  command->add_option("kind", given->kind, fmt::format("one of: {}", fmt::join(component_kinds(), ", ")));
-  command->add_option("name", given->name, "of the component, as kdrun list shows it");
+  command->footer("Examples:\n  kdrun describe loss kd\n  kdrun describe model resnet --toml");
+  command->add_option("kind", given->kind, fmt::format("one of: {}", fmt::join(component_kinds(), ", ")))
+      ->option_text("KIND (required)");
+  command->add_option("name", given->name, "of the component, as kdrun list shows it")->option_text("NAME (required)");
   command->add_flag("--json", given->json, "as JSON");
   command->add_flag("--toml", given->toml, "as a table ready to paste");
   command->add_flag("--markdown", given->markdown, "every component, as Markdown");
@@ -95,16 +111,15 @@ void add_describe(CLI::App& app) {
     load_plugins(given->folders);
     if (given->markdown) return print_markdown();
     if (given->kind.empty() || given->name.empty())
-      throw RecipeError("error: give a kind and a name, as in: kdrun describe loss kd");
+      throw RecipeError("give a kind and a name, as in: kdrun describe loss kd");
     const auto& kinds = component_kinds();
     if (std::find(kinds.begin(), kinds.end(), given->kind) == kinds.end()) {
-      throw RecipeError(fmt::format("error: there is no kind '{}'\n    hint: {}", given->kind,
-                                    name_hint(given->kind, kinds, "kinds")));
+      throw RecipeError({}, fmt::format("there is no kind '{}'", given->kind), name_hint(given->kind, kinds, "kinds"));
     }
     const RegisteredComponent* component = registry().find(given->kind, given->name);
     if (component == nullptr) {
-      throw RecipeError(fmt::format("error: there is no {} '{}'\n    hint: {}", given->kind, given->name,
-                                    name_hint(given->name, registry().names(given->kind))));
+      throw RecipeError({}, fmt::format("there is no {} '{}'", given->kind, given->name),
+                        name_hint(given->name, registry().names(given->kind)));
     }
     if (given->json) {
       nlohmann::ordered_json json{{"kind", component->kind},     {"name", component->name},
@@ -116,6 +131,7 @@ void add_describe(CLI::App& app) {
       print_toml(*component);
     } else {
       print_text(*component);
+      if (given->kind == "model") print_taps(*component);
     }
   });
 }

@@ -43,8 +43,7 @@ void add_list(CLI::App& app) {
   command->callback([given] {
     const auto& kinds = component_kinds();
     if (!given->kind.empty() && std::find(kinds.begin(), kinds.end(), given->kind) == kinds.end()) {
-      throw RecipeError(fmt::format("error: there is no kind '{}'\n    hint: {}", given->kind,
-                                    name_hint(given->kind, kinds, "kinds")));
+      throw RecipeError({}, fmt::format("there is no kind '{}'", given->kind), name_hint(given->kind, kinds, "kinds"));
     }
     load_plugins(given->folders);
     if (given->json) return print_json(given->kind);

@@ -2,21 +2,39 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "kd/diagnostics.h"
 
 namespace {
 
-/// `kdrun [options] recipe.toml` is short for `kdrun run [options] recipe.toml`.
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  return names;
+}
+
+/// `kdrun [options] recipe.toml` is short for `kdrun run [options] recipe.toml`. Throws RecipeError where the first
+/// word is neither a command nor a recipe.
 std::vector<std::string> with_default_command(std::vector<std::string> arguments, const CLI::App& app) {
-  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  const std::vector<std::string> commands = command_names(app);
   const auto is_command = [&commands](const std::string& argument) {
-    return std::any_of(commands.begin(), commands.end(),
-                       [&](const CLI::App* command) { return command->get_name() == argument; });
+    return std::find(commands.begin(), commands.end(), argument) != commands.end();
   };
+  const bool words_first = !arguments.empty() && !arguments.front().starts_with("-");
+  if (words_first && !is_command(arguments.front()) && !arguments.front().ends_with(".toml")) {
+    // A word that people know from other programs, before the nearest one.
+    const std::string meant = arguments.front() == "train" ? "run" : kd::nearest_name(arguments.front(), commands);
+    throw kd::RecipeError(
+        {}, fmt::format("there is no command '{}'", arguments.front()),
+        meant.empty() ? fmt::format("commands: {}", fmt::join(commands, ", ")) : "did you mean 'kdrun " + meant + "'?");
+  }
   const auto first = std::find_if(arguments.begin(), arguments.end(), [&](const std::string& argument) {
     return argument.ends_with(".toml") || is_command(argument);
   });
@@ -28,7 +46,14 @@ int run(const std::vector<std::string>& arguments) {
   CLI::App app{"kdrun: knowledge distillation from recipes", "kdrun"};
   app.set_version_flag("--version", "kdrun " KD_VERSION);
   app.require_subcommand(1);
-  app.footer("Short for the first: kdrun RECIPE.toml [key=value ...]");
+  app.footer(
+      "Examples:\n"
+      "  kdrun recipes/quickstart.toml                       train (short for kdrun run …)\n"
+      "  kdrun recipes/ekd.toml --profile small --seed 1     a profile of the recipe, another seed\n"
+      "  kdrun R.toml train.epochs=5 --dry-run               a setting changed, and everything checked\n"
+      "  kdrun describe loss kd                              what a component takes\n"
+      "  kdrun compare runs/ekd/*                            mean and deviation over seeds\n"
+      "kdrun COMMAND --help shows what a command takes.");
   kd::cli::add_run(app, arguments);
   kd::cli::add_validate(app);
   kd::cli::add_config(app);
@@ -55,16 +80,24 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int count, char** values) {
+  kd::cli::hold_standard_descriptors();
+  const auto fail = [](const std::string& text, kd::ExitCode code) {
+    kd::cli::write_error(text + "\n");
+    return static_cast<int>(code);
+  };
   try {
-    return run({values + 1, values + count});
-  } catch (const kd::RecipeError& error) {
-    fmt::print(stderr, "{}\n", error.what());  // names its place and says "error" itself
-    return static_cast<int>(error.code());
+    const int code = run({values + 1, values + count});
+    kd::cli::flush_output();
+    return code;
   } catch (const kd::Error& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return static_cast<int>(error.code());
+    return fail(error.text(), error.code());
+  } catch (const std::system_error& error) {
+    // What the formatting library throws does not name the file.
+    if (std::ferror(stdout) == 0) return fail("error: " + kd::message_of(error), kd::ExitCode::kFailed);
+    return fail("error: cannot write to standard output: " + error.code().message(), kd::ExitCode::kFailed);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", kd::message_of(error));
-    return static_cast<int>(kd::ExitCode::kFailed);
+    return fail("error: " + kd::message_of(error), kd::ExitCode::kFailed);
+  } catch (...) {
+    return fail("error: a component threw something that is no exception", kd::ExitCode::kFailed);
   }
 }

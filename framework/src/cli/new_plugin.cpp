@@ -50,8 +50,8 @@ void check_name(const std::string& name) {
   const bool plain = !name.empty() && std::islower(static_cast<unsigned char>(name[0])) != 0 &&
                      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!plain)
-    throw RecipeError(fmt::format(
-        "error: '{}' is no name for a plugin\n    hint: lower-case letters, digits and '_', a letter first", name));
+    throw RecipeError({}, fmt::format("'{}' is no name for a plugin", name),
+                      "lower-case letters, digits and '_', a letter first");
 }
 
 std::string folder_of_kind(const std::string& kind) { return kind == "analysis" ? "analyses" : kind + "s"; }
@@ -59,18 +59,18 @@ std::string folder_of_kind(const std::string& kind) { return kind == "analysis" 
 void write_plugin(const std::string& kind, const std::string& name, const std::string& outside) {
   const auto& kinds = component_kinds();
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
-    throw RecipeError(fmt::format("error: there is no kind '{}'\n    hint: {}", kind, name_hint(kind, kinds, "kinds")));
+    throw RecipeError({}, fmt::format("there is no kind '{}'", kind), name_hint(kind, kinds, "kinds"));
   }
   check_name(name);
   load_plugins_with_warnings({});
   if (const RegisteredComponent* known = registry().find(kind, name)) {
-    throw RecipeError(fmt::format("error: there is a {} '{}' already, from {}\n    hint: take another name", kind, name,
-                                  known->library.string()));
+    throw RecipeError({}, fmt::format("there is a {} '{}' already, from {}", kind, name, known->library.string()),
+                      "take another name");
   }
   const bool in_tree = outside.empty();
   if (in_tree && !std::filesystem::is_directory("plugins")) {
-    throw RecipeError(
-        "error: there is no folder 'plugins' here\n    hint: call this in kdrun's source tree, or give --outside DIR");
+    throw RecipeError({}, "there is no folder 'plugins' here",
+                      "call this in kdrun's source tree, or give --outside DIR");
   }
   const std::filesystem::path folder =
       in_tree ? std::filesystem::path("plugins") / folder_of_kind(kind) / name : std::filesystem::path(outside);

@@ -44,6 +44,11 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
   auto given = std::make_shared<RunArguments>();
   CLI::App* command = app.add_subcommand("run", "train what a recipe describes");
   given->recipe.add_to(*command);
+  command->footer(
+      "Examples:\n"
+      "  kdrun run R.toml train.epochs=5 stage.student.scheme.losses.1.temperature=8\n"
+      "  kdrun run R.toml --profile smoke --device cpu --run-dir /tmp/runs\n"
+      "A run that was stopped goes on when the same command is given again.");
   command->add_option("--run-dir", given->runs_folder, "folder of all runs")->capture_default_str();
   command->add_flag("--fresh", given->fresh, "trains stages anew that are already there");
   command->add_flag("--dry-run", given->dry_run, "makes every part and stops before the first step");

@@ -17,6 +17,10 @@ AugmentationChain::AugmentationChain(const std::vector<ComponentSpec>& specs, co
   for (const ComponentSpec& spec : specs) augmentations_.push_back(make<Augmentation>(spec, {.data = info}));
 }
 
+void AugmentationChain::look_up_draws(std::int64_t samples, at::Device device) {
+  tables_ = device.is_cpu() ? nullptr : std::make_unique<DrawTables>(samples, device);
+}
+
 namespace {
 
 RandomKey key_of(RandomKey epoch_key, std::size_t i) { return epoch_key.with("augment").with(i); }
@@ -24,15 +28,17 @@ RandomKey key_of(RandomKey epoch_key, std::size_t i) { return epoch_key.with("au
 }  // namespace
 
 void AugmentationChain::apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const {
-  if (views() > 0) batch.view = view_numbers(batch.index, epoch_key);
+  DrawTables::Use use(tables_.get(), epoch_key, batch.index);
+  if (views() > 0) batch.view = number_views(batch.index, epoch_key);
   for (std::size_t i = 0; i < augmentations_.size(); ++i) {
-    fetch_companions(batch, set, epoch_key, i);
+    fetch_companions(batch, set, epoch_key, i, use);
     augmentations_[i]->apply(batch, key_of(epoch_key, i));
   }
   batch.change_images(to_float);
 }
 
-void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i) const {
+void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i,
+                                         DrawTables::Use& use) const {
   const at::Tensor wanted = augmentations_[i]->companions(batch.index, set.labels, key_of(epoch_key, i));
   if (!wanted.defined()) {
     batch.companion_images.reset();
@@ -41,9 +47,10 @@ void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, Rand
   }
   // With a key of their own: a sample that is its own companion shows another view.
   const RandomKey companion_key = epoch_key.with("companions").with(i);
+  use.add(wanted);
   Batch companions = cut_batch(set, wanted);
   for (std::size_t before = 0; before < i; ++before) {
-    fetch_companions(companions, set, companion_key, before);
+    fetch_companions(companions, set, companion_key, before, use);
     augmentations_[before]->apply(companions, key_of(companion_key, before));
   }
   batch.companion_images = companions.images;
@@ -66,12 +73,19 @@ std::int64_t AugmentationChain::views() const {
 }
 
 at::Tensor AugmentationChain::view_numbers(const at::Tensor& index, RandomKey epoch_key) const {
-  at::Tensor numbers = at::zeros_like(index);
+  const DrawTables::Use use(tables_.get(), epoch_key, index);
+  return number_views(index, epoch_key);
+}
+
+at::Tensor AugmentationChain::number_views(const at::Tensor& index, RandomKey epoch_key) const {
+  at::Tensor numbers;
   for (std::size_t i = 0; i < augmentations_.size(); ++i) {
     const std::int64_t views = augmentations_[i]->views();
-    if (views > 1) numbers = numbers * views + augmentations_[i]->view_numbers(index, key_of(epoch_key, i));
+    if (views <= 1) continue;
+    const at::Tensor of_this = augmentations_[i]->view_numbers(index, key_of(epoch_key, i));
+    numbers = numbers.defined() ? numbers * views + of_this : of_this;
   }
-  return numbers;
+  return numbers.defined() ? numbers : at::zeros_like(index);
 }
 
 bool AugmentationChain::mixes() const {
@@ -86,8 +100,8 @@ std::vector<std::string> AugmentationChain::view_names() const {
   return names;
 }
 
-at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key, at::Device device) {
-  at::Tensor order = at::empty({samples}, at::TensorOptions().dtype(at::kLong).pinned_memory(device.is_cuda()));
+at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key) {
+  at::Tensor order = at::empty({samples}, at::TensorOptions().dtype(at::kLong));
   auto* positions = order.mutable_data_ptr<std::int64_t>();
   std::iota(positions, positions + samples, 0);
   const RandomKey key = epoch_key.with("order");
@@ -95,7 +109,7 @@ at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key, at::Device dev
     std::swap(positions[i - 1],
               positions[random_below(key, static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(i))]);
   }
-  return order.to(device, /*non_blocking=*/true);
+  return order;
 }
 
 Batch cut_batch(const ImageSet& set, const at::Tensor& index) {

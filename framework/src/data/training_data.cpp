@@ -28,19 +28,18 @@ void shuffle(Positions& positions, RandomKey key) {
 }
 
 /// Number of each class in the task; −1 for a class that is not part of it.
-Positions class_numbers(std::int64_t classes, const DataSelection& selection, const std::string& place) {
+Positions class_numbers(std::int64_t classes, const DataSelection& selection, const Location& place) {
   const auto check = [&](const Positions& list) {
     for (const std::int64_t c : list) {
       if (c >= classes)
-        throw RecipeError(
-            fmt::format("{}: error: there is no class {}: the data set has {}, counted from 0", place, c, classes));
+        throw RecipeError(place, fmt::format("there is no class {}: the data set has {}, counted from 0", c, classes));
     }
   };
   check(selection.classes);
   Positions sorted = selection.classes;
   std::sort(sorted.begin(), sorted.end());
   if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
-    throw RecipeError(fmt::format("{}: error: 'classes' names class {} twice", place, *twice));
+    throw RecipeError(place, fmt::format("'classes' names class {} twice", *twice));
   check(selection.exclude_classes);
   Positions numbers(static_cast<std::size_t>(classes), -1);
   if (selection.classes.empty()) std::iota(numbers.begin(), numbers.end(), 0);
@@ -82,7 +81,7 @@ void hide_labels(Positions& labels, Positions train, double share, RandomKey key
 }  // namespace
 
 SelectedSamples select_samples(const Positions& labels, std::int64_t classes, const DataSelection& selection,
-                               std::uint64_t seed, const std::string& place) {
+                               std::uint64_t seed, const Location& place) {
   const RandomKey key = RandomKey{seed}.with("data");
   const Positions numbers = class_numbers(classes, selection, place);
   SelectedSamples result;
@@ -95,8 +94,8 @@ SelectedSamples select_samples(const Positions& labels, std::int64_t classes, co
   shuffle(chosen, key.with("split"));
   const auto held_out = static_cast<std::size_t>(selection.validation);
   if (held_out >= chosen.size()) {
-    throw RecipeError(fmt::format("{}: error: validation = {} leaves nothing of {} images to train on", place, held_out,
-                                  chosen.size()));
+    throw RecipeError(place,
+                      fmt::format("validation = {} leaves nothing of {} images to train on", held_out, chosen.size()));
   }
   result.validation.assign(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(held_out));
   result.train.assign(chosen.begin() + static_cast<std::ptrdiff_t>(held_out), chosen.end());
@@ -124,7 +123,7 @@ SelectedSamples select_samples(const Positions& labels, std::int64_t classes, co
     keep_per_class(result.train, result.labels, [&](std::int64_t) { return selection.per_class; });
   result.train.resize(
       static_cast<std::size_t>(std::llround(selection.fraction * static_cast<double>(result.train.size()))));
-  if (result.train.empty()) throw RecipeError(place + ": error: this selection leaves no image to train on");
+  if (result.train.empty()) throw RecipeError(place, "this selection leaves no image to train on");
   std::sort(result.train.begin(), result.train.end());
   std::sort(result.validation.begin(), result.validation.end());
   add_label_noise(result.labels, result.train,
@@ -136,12 +135,50 @@ SelectedSamples select_samples(const Positions& labels, std::int64_t classes, co
 
 std::filesystem::path data_root(const std::string& given) {
   if (!given.empty()) return given;
-  if (const char* variable = std::getenv("KD_DATA")) return variable;
+  const char* variable = std::getenv("KD_DATA");
+  if (variable != nullptr && *variable != '\0') return variable;
   const char* home = std::getenv("HOME");
   return std::filesystem::path(home != nullptr ? home : ".") / ".cache" / "kdrun" / "data";
 }
 
+void check_split(const ImageSet& set, const DataInfo& info, const std::string& what) {
+  const auto refuse = [&](const std::string& why) { throw FileError(what + " gives " + why); };
+  if (!set.images.defined() || !set.labels.defined()) refuse("no images or no labels");
+  if (set.images.scalar_type() != at::kByte)
+    refuse(fmt::format("images of type {}, and bytes (uint8) are wanted", c10::toString(set.images.scalar_type())));
+  if (set.images.dim() != 4 || set.images.size(1) != info.channels || set.images.size(2) != info.height ||
+      set.images.size(3) != info.width) {
+    refuse(fmt::format("images of shape {}, and its info says N×{}×{}×{}", c10::str(set.images.sizes()), info.channels,
+                       info.height, info.width));
+  }
+  if (set.labels.scalar_type() != at::kLong || set.labels.dim() != 1) {
+    refuse(fmt::format("labels of type {} and shape {}, and int64 of one dimension are wanted",
+                       c10::toString(set.labels.scalar_type()), c10::str(set.labels.sizes())));
+  }
+  if (set.labels.size(0) != set.images.size(0))
+    refuse(fmt::format("{} images and {} labels", set.images.size(0), set.labels.size(0)));
+  if (set.labels.size(0) == 0) refuse("no images");
+  for (const std::int64_t label : {set.labels.min().item<std::int64_t>(), set.labels.max().item<std::int64_t>()}) {
+    if (label < 0 || label >= info.classes())
+      refuse(fmt::format("the label {}, and its classes are 0 to {}", label, info.classes() - 1));
+  }
+}
+
 namespace {
+
+void check_info(const DataInfo& info, const std::string& what) {
+  const auto refuse = [&](const std::string& why) { throw FileError(what + " has " + why); };
+  if (info.channels < 1 || info.height < 1 || info.width < 1)
+    refuse(fmt::format("images of {}×{}×{} numbers", info.channels, info.height, info.width));
+  if (info.classes() < 1) refuse("no classes");
+  for (const auto* statistic : {&info.mean, &info.deviation}) {
+    if (statistic->empty()) continue;
+    if (static_cast<std::int64_t>(statistic->size()) != info.channels)
+      refuse(fmt::format("{} means or deviations for {} channels", statistic->size(), info.channels));
+    if (!std::all_of(statistic->begin(), statistic->end(), [](double value) { return std::isfinite(value); }))
+      refuse("a mean or deviation that is not finite");
+  }
+}
 
 struct LoadedSet {
   DataInfo info;
@@ -154,8 +191,17 @@ const LoadedSet& load_set(const ComponentSpec& data, const std::filesystem::path
   const std::string name = data.type + data.parameters.to_toml() + root.string();
   const auto found = loaded.find(name);
   if (found != loaded.end()) return found->second;
-  const auto set = make<DataSet>(data, {.root = root});
-  return loaded.emplace(name, LoadedSet{set->info(), set->load(Split::kTrain), set->load(Split::kTest)}).first->second;
+  const std::string what = fmt::format("data set '{}'", data.type);
+  return call_component(what, [&]() -> const LoadedSet& {
+    const auto set = make<DataSet>(data, {.root = root});
+    LoadedSet all{.info = set->info(), .train = {}, .test = {}};
+    check_info(all.info, what);
+    all.train = set->load(Split::kTrain);
+    check_split(all.train, all.info, what + ", training split,");
+    all.test = set->load(Split::kTest);
+    check_split(all.test, all.info, what + ", test split,");
+    return loaded.emplace(name, std::move(all)).first->second;
+  });
 }
 
 Positions to_vector(const at::Tensor& labels) {
@@ -164,17 +210,18 @@ Positions to_vector(const at::Tensor& labels) {
   return {begin, begin + plain.numel()};
 }
 
-ImageSet select_images(const ImageSet& all, const Positions& positions, const Positions& labels, at::Device device) {
+/// The images at `positions`, on the host; `labels` are those of all images.
+ImageSet select_images(const ImageSet& all, const Positions& positions, const Positions& labels) {
   Positions chosen;
   for (const std::int64_t position : positions) chosen.push_back(labels[static_cast<std::size_t>(position)]);
   const bool everything = positions.size() == static_cast<std::size_t>(all.images.size(0));
   const at::Tensor images = everything ? all.images : all.images.index_select(0, at::tensor(positions, at::kLong));
-  return {images.to(device), at::tensor(chosen, at::kLong).to(device)};
+  return {images, at::tensor(chosen, at::kLong)};
 }
 
 void digest_images(Digest& digest, const ImageSet& set) {
-  const at::Tensor images = set.images.to(at::kCPU).contiguous();
-  const at::Tensor labels = set.labels.to(at::kCPU).contiguous();
+  const at::Tensor images = set.images.contiguous();
+  const at::Tensor labels = set.labels.contiguous();
   digest.add(images.const_data_ptr(), images.nbytes()).add(labels.const_data_ptr(), labels.nbytes());
 }
 
@@ -185,32 +232,43 @@ TrainingData load_training_data(const ComponentSpec& data, const std::filesystem
   const LoadedSet& set = load_set(data, root);
   const auto selection = read_parameters<DataSelection>(data.extras);
   const SelectedSamples selected =
-      select_samples(to_vector(set.train.labels), set.info.classes(), selection, seed, data.location.to_string());
+      select_samples(to_vector(set.train.labels), set.info.classes(), selection, seed, data.location);
   TrainingData result;
   result.info = set.info;
-  result.train = select_images(set.train, selected.train, selected.labels, device);
-  if (!selected.validation.empty())
-    result.validation = select_images(set.train, selected.validation, selected.labels, device);
+  result.train = select_images(set.train, selected.train, selected.labels);
+  if (!selected.validation.empty()) result.validation = select_images(set.train, selected.validation, selected.labels);
 
-  const Positions numbers = class_numbers(set.info.classes(), selection, data.location.to_string());
+  const Positions numbers = class_numbers(set.info.classes(), selection, data.location);
   Positions test;
   Positions test_labels = to_vector(set.test.labels);
   for (std::size_t i = 0; i < test_labels.size(); ++i) {
     test_labels[i] = numbers[static_cast<std::size_t>(test_labels[i])];
     if (test_labels[i] >= 0) test.push_back(static_cast<std::int64_t>(i));
   }
-  result.test = select_images(set.test, test, test_labels, device);
+  result.test = select_images(set.test, test, test_labels);
   if (!selection.classes.empty()) {
     result.info.class_names.clear();
     for (const std::int64_t c : selection.classes)
       result.info.class_names.push_back(set.info.class_names[static_cast<std::size_t>(c)]);
   }
+  // While everything is still on the host: reading it back from a GPU would wait for it.
   Digest digest;
   digest_images(digest, result.train);
   if (result.has_validation()) digest_images(digest, result.validation);
   digest_images(digest, result.test);
   result.fingerprint = digest.hex();
+  result.train_labels = to_vector(result.train.labels);
+  for (ImageSet* split : {&result.train, &result.validation, &result.test}) {
+    if (split->labels.defined()) *split = {split->images.to(device), split->labels.to(device)};
+  }
   return result;
+}
+
+const TrainingData& TrainingDataStore::get(const ComponentSpec& data) {
+  const std::string name = data.type + data.parameters.to_toml() + data.extras.to_toml();
+  const auto found = loaded_.find(name);
+  if (found != loaded_.end()) return found->second;
+  return loaded_.emplace(name, load_training_data(data, root_, seed_, device_)).first->second;
 }
 
 }  // namespace kd

@@ -8,11 +8,12 @@
 
 #include <iterator>
 
+#include "engine/cuda_driver.h"
+
 namespace kd {
 
-AnswerCache::AnswerCache(const AnswerShape& shape, at::Device device)
-    : shape_(shape),
-      filled_(at::zeros({shape.samples * shape.views}, at::TensorOptions().dtype(at::kBool).device(device))) {}
+AnswerCache::AnswerCache(const AnswerShape& shape)
+    : shape_(shape), filled_(at::zeros({shape.samples * shape.views}, at::TensorOptions().dtype(at::kBool))) {}
 
 at::Tensor AnswerCache::slots(const at::Tensor& index, const at::Tensor& view) const {
   return index * shape_.views + view;
@@ -25,18 +26,18 @@ at::Tensor AnswerCache::get(const at::Tensor& index, const at::Tensor& view) con
 void AnswerCache::put(const at::Tensor& index, const at::Tensor& view, const at::Tensor& logits) {
   // Left uninitialised, so that the pages of views that no epoch shows are never touched.
   if (!logits_.defined()) logits_ = at::empty({filled_.size(0), shape_.classes}, logits.options());
-  const at::Tensor where = slots(index, view);
-  logits_.index_copy_(0, where, logits);
-  filled_.index_fill_(0, where, true);
+  logits_.index_copy_(0, slots(index, view), logits);
 }
 
-at::Tensor AnswerCache::find_missing(const at::Tensor& index, const at::Tensor& view) const {
-  const at::Tensor missing = filled_.index_select(0, slots(index, view)).logical_not();
-  return index.index_select(0, missing.nonzero().squeeze(1));
+at::Tensor AnswerCache::take_missing(const at::Tensor& index, const at::Tensor& view) {
+  const at::Tensor where = slots(index, view);
+  const at::Tensor missing = filled_.index_select(0, where).logical_not().nonzero().squeeze(1);
+  filled_.index_fill_(0, where, true);
+  return index.index_select(0, missing);
 }
 
 std::shared_ptr<AnswerCache> AnswerCaches::find(const std::string& name, const AnswerShape& shape,
-                                                std::int64_t bytes_of_number, at::Device device) {
+                                                std::int64_t bytes_of_number) {
   if (const auto found = entries_.find(name); found != entries_.end()) return found->second.cache;
   const std::int64_t bytes = shape.samples * shape.views * (shape.classes * bytes_of_number + 1);
   if (bytes > most_bytes_) return nullptr;
@@ -51,11 +52,12 @@ std::shared_ptr<AnswerCache> AnswerCaches::find(const std::string& name, const A
     entry = next;
   }
   if (used > most_bytes_) return nullptr;
-  return entries_.emplace(name, Entry{std::make_shared<AnswerCache>(shape, device), bytes}).first->second.cache;
+  return entries_.emplace(name, Entry{std::make_shared<AnswerCache>(shape), bytes}).first->second.cache;
 }
 
 std::int64_t most_cache_bytes(at::Device device) {
-  if (!device.is_cpu()) return std::int64_t{2} << 30;
+  // The other half is for networks, batches, and what LibTorch keeps in reserve.
+  if (!device.is_cpu()) return free_gpu_bytes().value_or(std::int64_t{4} << 30) / 2;
   return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE) / 3;
 }
 

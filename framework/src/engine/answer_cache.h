@@ -23,20 +23,21 @@ struct KD_API AnswerShape {
 /// Logits of one teacher for every view of every training sample. Memory is used as answers come in.
 class KD_API AnswerCache {
  public:
-  AnswerCache(const AnswerShape& shape, at::Device device);
+  explicit AnswerCache(const AnswerShape& shape);
 
   /// Logits of the samples at `index` in the views `view` (both int64, N), as they were put in: N×classes.
   at::Tensor get(const at::Tensor& index, const at::Tensor& view) const;
   void put(const at::Tensor& index, const at::Tensor& view, const at::Tensor& logits);
-  /// Those of the samples at `index` whose answers are not there. Waits for the device.
-  at::Tensor find_missing(const at::Tensor& index, const at::Tensor& view) const;
+  /// Those of the samples at `index` in the views `view`, both on the CPU, whose answers are not there. They count as
+  /// there from now on: the caller puts them in. Kept on the host, so that it never waits for the device.
+  at::Tensor take_missing(const at::Tensor& index, const at::Tensor& view);
 
  private:
   /// Where the answers lie in the table.
   at::Tensor slots(const at::Tensor& index, const at::Tensor& view) const;
 
   AnswerShape shape_;
-  at::Tensor filled_;  // bool, samples·views
+  at::Tensor filled_;  // bool, samples·views, on the CPU
   at::Tensor logits_;  // samples·views × classes; undefined before the first put()
 };
 
@@ -48,8 +49,7 @@ class KD_API AnswerCaches {
 
   /// The cache of that name, made where there is none; caches that no stage uses any more make room for it. Null where
   /// there is no room. `bytes_of_number` is the size of one logit.
-  std::shared_ptr<AnswerCache> find(const std::string& name, const AnswerShape& shape, std::int64_t bytes_of_number,
-                                    at::Device device);
+  std::shared_ptr<AnswerCache> find(const std::string& name, const AnswerShape& shape, std::int64_t bytes_of_number);
 
  private:
   struct Entry {
@@ -61,7 +61,8 @@ class KD_API AnswerCaches {
   std::map<std::string, Entry> entries_;
 };
 
-/// What the caches of a run may hold on this device: a third of the machine's memory, or 2 GiB of a GPU's.
+/// What the caches of a run may hold on this device: a third of the machine's memory, or half of
+/// what is free of a GPU's.
 KD_API std::int64_t most_cache_bytes(at::Device device);
 
 }  // namespace kd

@@ -7,8 +7,10 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <fstream>
 
+#include "engine/cuda_driver.h"
 #include "kd/diagnostics.h"
 
 namespace kd {
@@ -37,15 +39,15 @@ at::Device choose_device(const std::string& name) {
   const bool cuda = at::hasCUDA() && at::getNumGPUs() > 0;
   if (name == "auto") return cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (!is_device_name(name)) {
-    throw RecipeError(fmt::format("error: '{}' is no device\n    hint: auto, cpu, cuda or cuda:N", name));
+    throw RecipeError({}, fmt::format("'{}' is no device", name), "auto, cpu, cuda or cuda:N");
   }
   const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
   const int count = cuda ? static_cast<int>(at::getNumGPUs()) : 0;
   if (index >= count) {
-    throw RecipeError(
-        fmt::format("error: device '{}' is not there: this machine has {} CUDA device(s){}\n    hint: --device cpu, or "
-                    "device = \"auto\"",
-                    name, count, at::hasCUDA() || count > 0 ? "" : " that this build of LibTorch can use"));
+    throw RecipeError({},
+                      fmt::format("device '{}' is not there: this machine has {} CUDA device(s){}", name, count,
+                                  at::hasCUDA() || count > 0 ? "" : " that this build of LibTorch can use"),
+                      "--device cpu, or device = \"auto\"");
   }
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
@@ -59,9 +61,24 @@ void use_own_stream(at::Device device) {
 
 void flush_denormals() { at::globalContext().setFlushDenormal(true); }
 
+void use_deterministic_algorithms(bool deterministic) {
+  // cuBLAS wants this before its first call; a value of the user's own is kept.
+  if (deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+  context.setDeterministicCuDNN(deterministic);
+  context.setBenchmarkCuDNN(!deterministic);
+}
+
+void allow_tf32(bool allow) {
+  at::globalContext().setAllowTF32CuDNN(allow);
+  at::globalContext().setAllowTF32CuBLAS(allow);
+}
+
 at::ScalarType choose_precision(Precision wanted, at::Device device, bool convolutional) {
   switch (wanted) {
     case Precision::kFp32:
+    case Precision::kTf32:
       return at::kFloat;
     case Precision::kBf16:
       return at::kBFloat16;
@@ -70,13 +87,24 @@ at::ScalarType choose_precision(Precision wanted, at::Device device, bool convol
     case Precision::kAuto:
       break;
   }
-  if (device.is_cuda()) return at::kBFloat16;
+  if (device.is_cuda()) {
+    const auto facts = gpu_facts(device.index());
+    return !facts || facts->computes_bf16() ? at::kBFloat16 : at::kFloat;
+  }
   return convolutional && processor_computes_bf16() ? at::kBFloat16 : at::kFloat;
 }
 
 std::string describe_device(at::Device device) {
-  if (device.is_cuda()) return device.str();
+  if (device.is_cuda()) {
+    const std::string name = device_identity(device);
+    return name.empty() ? device.str() : fmt::format("{} ({})", device.str(), name);
+  }
   return fmt::format("cpu ({}, {} thread(s))", proc_value("/proc/cpuinfo", "model name"), at::get_num_threads());
+}
+
+std::string device_identity(at::Device device) {
+  const auto facts = device.is_cuda() ? gpu_facts(device.index()) : std::nullopt;
+  return facts ? fmt::format("{}, {}.{}", facts->name, facts->major, facts->minor) : "";
 }
 
 std::string precision_name(at::ScalarType precision) {

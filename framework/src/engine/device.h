@@ -21,11 +21,19 @@ KD_API void use_own_stream(at::Device device);
 /// such as those of MNIST's border, decay into that range, where a processor computes up to a hundred times slower.
 KD_API void flush_denormals();
 
-/// Float, BFloat16 or Half. `kAuto` is bf16 where the device computes in it: a GPU, or a
+/// Whether the device gives the same bits every time, at some cost; else cuDNN tries its algorithms and takes the
+/// quickest.
+KD_API void use_deterministic_algorithms(bool deterministic);
+
+/// Float, BFloat16 or Half. `kAuto` is bf16 where the device computes in it: a GPU of compute capability 8.0, or a
 /// processor with AVX-512 BF16 or AMX for convolutional networks; elsewhere fp32 (on AVX2, bf16 is ten times slower).
 KD_API at::ScalarType choose_precision(Precision wanted, at::Device device, bool convolutional);
 
-/// "fp32", "bf16" or "fp16", and back.
+/// Whether matrix products and convolutions of fp32 numbers on a GPU may round them to TF32. LibTorch lets cuDNN do so
+/// unasked.
+KD_API void allow_tf32(bool allow);
+
+/// "fp32", "bf16" or "fp16", and back; "tf32" is a way to compute with fp32 numbers.
 KD_API std::string precision_name(at::ScalarType precision);
 KD_API at::ScalarType precision_named(const std::string& name);
 
@@ -34,6 +42,9 @@ KD_API bool use_channels_last(const TrainSettings& settings, bool convolutional)
 
 /// "cpu (AMD EPYC …, 2 threads)" or "cuda:0 (NVIDIA …)".
 KD_API std::string describe_device(at::Device device);
+
+/// What results on this device depend on beside its type: the name of a GPU.
+KD_API std::string device_identity(at::Device device);
 
 /// Waits for everything that was started on the device, so that a clock read next is honest.
 KD_API void synchronize(at::Device device);

@@ -1,11 +1,12 @@
 // experiment.h
 #include "engine/experiment.h"
 
-#include <ATen/Context.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "data/batches.h"
 #include "data/training_data.h"
@@ -37,14 +38,7 @@ class LoggingProgress final : public Progress {
   }
   void moment(const Moment& moment) override { inner_.moment(moment); }
   void epoch(const EpochSummary& summary) override {
-    std::string line = fmt::format("stage {} epoch {}/{}", summary.stage, summary.epoch, summary.epochs);
-    for (const auto& [network, numbers] : summary.networks) {
-      for (const char* name : {"train/loss", "train/top1", "test/nll", "test/top1"}) {
-        if (const auto found = numbers.find(name); found != numbers.end())
-          line += fmt::format(" {}/{}={:.5g}", network, name, found->second);
-      }
-    }
-    folder_.log(line);
+    folder_.log(to_line(summary));
     inner_.epoch(summary);
   }
 
@@ -81,8 +75,7 @@ class RunAnalysisContext final : public AnalysisContext {
     for (std::size_t i = 0; i < stages.size(); ++i) {
       throw_if_stopped("before the analyses");
       const StagePlan& plan = context.plan.stages[i];
-      const TrainingData data = load_training_data(plan.data, context.data_root,
-                                                   static_cast<std::uint64_t>(context.plan.seed), context.device);
+      const TrainingData& data = context.data->get(plan.data);
       for (const NetworkResult& result : stages[i].networks) {
         networks_.push_back(answer_splits(stages[i], result, plan.train, data, context.device));
       }
@@ -108,65 +101,109 @@ class RunAnalysisContext final : public AnalysisContext {
   std::map<std::string, int> written_;  // how often each file name was asked for
 };
 
-/// The analyses of a plan, made and checked before anything is trained.
-std::vector<std::unique_ptr<Analysis>> make_analyses(const ExperimentPlan& plan) {
+/// The analyses of a plan; what is wrong with them goes to `diagnostics`.
+std::vector<std::unique_ptr<Analysis>> make_analyses(const ExperimentPlan& plan, Diagnostics& diagnostics) {
   std::vector<NetworkName> networks;
   for (const StagePlan& stage : plan.stages) {
     for (const NetworkPlan& network : stage.networks) networks.push_back({stage.name, network.name});
   }
   std::vector<std::unique_ptr<Analysis>> analyses;
   for (const ComponentSpec& spec : plan.analyses) {
-    analyses.push_back(make<Analysis>(spec));
+    const std::string what = fmt::format("analysis '{}'", spec.type);
     try {
-      analyses.back()->check(networks);
-    } catch (const RecipeError& error) {
-      throw RecipeError(fmt::format("{}: error: {}", spec.location.to_string(), error.what()));
+      analyses.push_back(make<Analysis>(spec));
+      call_component(what, [&] { analyses.back()->check(networks); });
+    } catch (const std::exception& error) {
+      diagnostics.add(error, spec.location, what);
     }
   }
   return analyses;
 }
 
-}  // namespace
-
-RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
-  const auto analyses = make_analyses(plan);
+/// What the stages of a run share, before the first of them.
+RunContext make_context(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
   const at::Device device = choose_device(plan.device);
   use_own_stream(device);
   flush_denormals();
-  if (options.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
-  RunFolder folder(
-      options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
-      {.recipe_file = plan.recipe_file, .arguments = options.arguments, .device = describe_device(device)});
+  use_deterministic_algorithms(options.deterministic);
+  return {
+      .plan = plan,
+      .device = device,
+      .data_root = options.data_root,
+      .runs_folder = options.runs_folder,
+      .fresh = options.fresh,
+      .deterministic = options.deterministic,
+      .max_steps = options.max_steps,
+      .progress = progress,
+      .sinks = {},
+      .finished = {},
+      .answers = std::make_shared<AnswerCaches>(most_cache_bytes(device)),
+      .data = std::make_shared<TrainingDataStore>(options.data_root, static_cast<std::uint64_t>(plan.seed), device)};
+}
+
+/// Everything that can be known to be wrong before training, in one error; returns the analyses.
+std::vector<std::unique_ptr<Analysis>> check(const RunContext& context) {
+  require_writable(context.runs_folder);
+  Diagnostics diagnostics;
+  for (const StagePlan& stage : context.plan.stages) {
+    throw_if_stopped("before training");
+    check_stage(stage, context, diagnostics);
+  }
+  auto analyses = make_analyses(context.plan, diagnostics);
+  diagnostics.throw_if_any();
+  return analyses;
+}
+
+/// Trains the stages and looks at them; `result` holds what was finished where this throws.
+void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>>& analyses, RunFolder& folder,
+                RunResult& result) {
+  for (const StagePlan& stage : context.plan.stages) {
+    StageResult outcome =
+        call_component(fmt::format("stage '{}'", stage.name), [&] { return run_stage(stage, context); });
+    folder.link_stage(stage.name, outcome.folder);
+    if (outcome.reused) {
+      context.progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", stage.name,
+                                       outcome.folder.string()));
+    }
+    context.finished[stage.name] = outcome;
+    result.stages.push_back(std::move(outcome));
+    folder.set_status("running", "", to_json(result.stages).dump());
+  }
+  folder.write_summary(summary_csv(result.stages));
+  if (analyses.empty()) return;
+  RunAnalysisContext analysis_context(context, result.stages, folder);
+  for (std::size_t i = 0; i < analyses.size(); ++i) {
+    call_component(fmt::format("analysis '{}'", context.plan.analyses[i].type),
+                   [&] { analyses[i]->run(analysis_context); });
+  }
+}
+
+}  // namespace
+
+RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  RunContext checked = make_context(plan, options, progress);
+  const auto analyses = check(checked);
+  RunFolder folder(options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
+                   {.recipe_file = plan.recipe_file,
+                    .arguments = options.arguments,
+                    .device = describe_device(checked.device),
+                    .max_steps = options.max_steps});
   LoggingProgress logging(progress, folder);
   RunContext context{.plan = plan,
-                     .device = device,
-                     .data_root = options.data_root,
-                     .runs_folder = options.runs_folder,
-                     .fresh = options.fresh,
-                     .deterministic = options.deterministic,
-                     .max_steps = options.max_steps,
+                     .device = checked.device,
+                     .data_root = checked.data_root,
+                     .runs_folder = checked.runs_folder,
+                     .fresh = checked.fresh,
+                     .deterministic = checked.deterministic,
+                     .max_steps = checked.max_steps,
                      .progress = logging,
                      .sinks = folder.sinks(),
                      .finished = {},
-                     .answers = std::make_shared<AnswerCaches>(most_cache_bytes(device))};
+                     .answers = checked.answers,
+                     .data = checked.data};
   RunResult result{.folder = folder.path(), .stages = {}};
   try {
-    for (const StagePlan& stage : plan.stages) {
-      StageResult outcome = run_stage(stage, context);
-      folder.link_stage(stage.name, outcome.folder);
-      if (outcome.reused) {
-        logging.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", stage.name,
-                                outcome.folder.string()));
-      }
-      context.finished[stage.name] = outcome;
-      result.stages.push_back(std::move(outcome));
-      folder.set_status("running", "", to_json(result.stages).dump());
-    }
-    folder.write_summary(summary_csv(result.stages));
-    if (!plan.analyses.empty()) {
-      RunAnalysisContext analysis_context(context, result.stages, folder);
-      for (const auto& analysis : analyses) analysis->run(analysis_context);
-    }
+    run_stages(context, analyses, folder, result);
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
     const bool stopped = own != nullptr && own->code() == ExitCode::kResumable;
@@ -174,40 +211,53 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
     folder.set_status(stopped ? "stopped" : "failed", message_of(error), to_json(result.stages).dump());
     throw;
   }
+  std::istringstream table(result_table(result.stages, plan));
+  for (std::string line; std::getline(table, line);) folder.log(line);
   folder.set_status("ok", "", to_json(result.stages).dump());
   return result;
 }
 
 void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
-  require_writable(options.runs_folder);
-  Diagnostics diagnostics;
-  const RunContext context{.plan = plan,
-                           .device = choose_device(plan.device),
-                           .data_root = options.data_root,
-                           .runs_folder = options.runs_folder,
-                           .fresh = false,
-                           .deterministic = false,
-                           .max_steps = 0,
-                           .progress = progress,
-                           .sinks = {},
-                           .finished = {},
-                           .answers = nullptr};
-  for (const StagePlan& stage : plan.stages) check_stage(stage, context, diagnostics);
-  make_analyses(plan);
-  diagnostics.throw_if_any();
+  check(make_context(plan, options, progress));
 }
 
+namespace {
+
+using Line = std::vector<std::string>;
+
+/// Columns as wide as what they hold, the first two to the left and the rest to the right.
+std::string align(const std::vector<Line>& lines) {
+  std::vector<std::size_t> widths(lines.front().size());
+  for (const Line& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+  }
+  std::string text;
+  for (const Line& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      text += i < 2 ? fmt::format("{:<{}}", line[i], widths[i]) : fmt::format("  {:>{}}", line[i], widths[i]);
+      if (i == 0) text += "  ";
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
-  std::string text = fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9}\n", "stage", "network",
-                                 "parameters", "epochs", "top-1 %", "top-5 %", "NLL", "ECE", "OE", "seconds");
+  std::vector<Line> lines = {
+      {"stage", "network", "parameters", "epochs", "top-1 %", "top-5 %", "NLL", "ECE", "OE", "seconds"}};
   for (const StageResult& stage : stages) {
     for (const NetworkResult& network : stage.networks) {
-      text += fmt::format("{:<24} {:<16} {:>10} {:>7} {:>8.2f} {:>8.2f} {:>8.4f} {:>7.4f} {:>7.4f} {:>9}\n",
-                          stage.stage, network.name, network.parameters, stage.epochs, 100 * network.test.top1,
-                          100 * network.test.top5, network.test.nll, network.test.calibration.ece,
-                          network.test.calibration.oe, stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds));
+      const ClassificationResult& test = network.test;
+      lines.push_back({stage.stage, network.name, std::to_string(network.parameters), std::to_string(stage.epochs),
+                       fmt::format("{:.2f}", 100 * test.top1), fmt::format("{:.2f}", 100 * test.top5),
+                       fmt::format("{:.4f}", test.nll), fmt::format("{:.4f}", test.calibration.ece),
+                       fmt::format("{:.4f}", test.calibration.oe),
+                       stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds)});
     }
   }
+  std::string text = align(lines);
   // A distilled student against the same network trained on labels alone, the first such stage of the recipe: the
   // question that most recipes ask.
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -218,8 +268,8 @@ std::string result_table(const std::vector<StageResult>& stages, const Experimen
                         stages[j].networks[0].model.type == stages[i].networks[0].model.type &&
                         stages[j].networks[0].model.parameters == stages[i].networks[0].model.parameters;
       if (!same) continue;
-      text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage,
-                          100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1));
+      const double points = 100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1);
+      text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage, points);
       break;
     }
   }
@@ -232,7 +282,8 @@ std::string summary_csv(const std::vector<StageResult>& stages) {
   text += '\n';
   for (const StageResult& stage : stages) {
     for (const NetworkResult& network : stage.networks) {
-      text += fmt::format("{},{},{},{},{:.3f},{},{},{},{},{}", stage.stage, network.name, network.parameters,
+      // Names are quoted, so that a reader knows them from numbers.
+      text += fmt::format("\"{}\",\"{}\",{},{},{:.3f},{},{},{},{},{}", stage.stage, network.name, network.parameters,
                           stage.epochs, stage.seconds, stage.reused, network.test.top1, network.test.top5,
                           network.test.nll, network.test.samples);
       for (const auto& [name, value] : calibration_measures(network.test.calibration))

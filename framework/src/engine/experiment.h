@@ -26,7 +26,8 @@ struct KD_API RunResult {
 /// Runs the plan. Where it throws, run.json of its folder says why.
 KD_API RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
 
-/// Makes every part of every stage without training. Throws RecipeError with all problems.
+/// Makes every part of every stage and analysis, takes a step of two images through each stage, and trains nothing:
+/// what run_experiment does first. Throws an Error with all problems.
 KD_API void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
 
 /// The table of results that closes a run, as text.

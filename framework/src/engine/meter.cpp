@@ -35,11 +35,8 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
     accumulate("loss/" + term.name, term.value, samples);
     accumulate("loss", term.value, samples * term.weight);
   }
-  const bool labels_fit = logits.size(0) == targets.labels.size(0);  // a scheme may run several views in one pass
-  if (labels_fit) {
-    accumulate("top1", count_hits(logits, targets), 1);
-    accumulate(kLabelled, targets.labels.ge(0).sum(), 1);
-  }
+  accumulate("top1", count_hits(logits, targets), 1);
+  accumulate(kLabelled, targets.labels.ge(0).sum(), 1);
   auto& count = sums_[kSamples];
   if (!count.defined()) count = at::zeros({}, at::TensorOptions().dtype(at::kDouble));
   count.add_(samples);
@@ -54,9 +51,10 @@ std::map<std::string, double> TrainingMeter::means() const {
   const double* value = values.const_data_ptr<double>();
   for (const auto& [name, sum] : sums_) means[name] = *value++;
   const double samples = means.at(kSamples);
-  const double labelled = means.contains(kLabelled) ? means.at(kLabelled) : samples;
+  const double labelled = means.at(kLabelled);
   means.erase(kSamples);
   means.erase(kLabelled);
+  if (labelled == 0) means.erase("top1");  // there is no accuracy of what has no label
   for (auto& [name, mean] : means) mean /= name == "top1" ? labelled : samples;
   return means;
 }

@@ -16,6 +16,7 @@ namespace kd {
 
 class TrainingMeter {
  public:
+  /// `logits` are the answers that are right or wrong by `targets`, row by row.
   void add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets);
   void reset() { sums_.clear(); }
 

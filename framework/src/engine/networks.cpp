@@ -4,7 +4,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_amp_update_scale.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -13,8 +17,12 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
+#include <torch/nn/modules/batchnorm.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+
+#include "data/transfer.h"
 #include "engine/device.h"
 
 namespace kd {
@@ -72,25 +80,68 @@ TensorMap state_dict(Model& model) {
   return state;
 }
 
+std::vector<std::string> state_names(Model& model) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state_dict(model)) names.push_back(name);
+  return names;
+}
+
+namespace {
+
+/// The first lines of a list, and how many more there are.
+std::string few_of(const std::vector<std::string>& lines, const std::string& what) {
+  constexpr std::size_t kMost = 6;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(lines.size(), kMost); ++i) text += fmt::format("\n    {}: {}", what, lines[i]);
+  if (lines.size() > kMost) text += fmt::format("\n    … and {} more {}", lines.size() - kMost, what);
+  return text;
+}
+
+/// "linear.=fc." where a missing name and an unexpected one differ in what stands before their last part, and nowhere
+/// else.
+std::string renaming(const TensorMap& own, const TensorMap& state, const std::vector<std::string>& missing,
+                     const std::vector<std::string>& unexpected) {
+  for (const std::string& wanted : missing) {
+    const std::size_t end = wanted.rfind('.');
+    for (const std::string& given : unexpected) {
+      const std::size_t same = given.rfind('.');
+      if (end == std::string::npos || same == std::string::npos || wanted.substr(end) != given.substr(same) ||
+          own.at(wanted).sizes() != state.at(given).sizes())
+        continue;
+      return given.substr(0, same + 1) + "=" + wanted.substr(0, end + 1);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
 void load_state_dict(Model& model, const TensorMap& state, const std::string& source) {
   const torch::NoGradGuard no_grad;
   const TensorMap own = state_dict(model);
-  std::string problems;
+  std::vector<std::string> missing, unexpected, misshapen;
   // PyTorch counts batches since 0.4.1 and forgives files that are older, too.
   const auto may_be_missing = [](const std::string& name) { return name.ends_with("num_batches_tracked"); };
   for (const auto& [name, tensor] : own) {
     const auto found = state.find(name);
     if (found == state.end()) {
-      if (!may_be_missing(name)) problems += "\n    missing: " + name;
+      if (!may_be_missing(name)) missing.push_back(name);
     } else if (found->second.sizes() != tensor.sizes()) {
-      problems += fmt::format("\n    wrong shape: {} is {} and should be {}", name, c10::str(found->second.sizes()),
-                              c10::str(tensor.sizes()));
+      misshapen.push_back(
+          fmt::format("{} is {} and should be {}", name, c10::str(found->second.sizes()), c10::str(tensor.sizes())));
     }
   }
   for (const auto& [name, tensor] : state) {
-    if (!own.contains(name)) problems += "\n    unexpected: " + name;
+    if (!own.contains(name)) unexpected.push_back(name);
   }
-  if (!problems.empty()) throw FileError(source + " does not hold the weights of this network:" + problems);
+  if (!missing.empty() || !unexpected.empty() || !misshapen.empty()) {
+    const std::string rename = renaming(own, state, missing, unexpected);
+    throw FileError(
+        {},
+        source + " does not hold the weights of this network:" + few_of(missing, "missing") +
+            few_of(misshapen, "wrong shape") + few_of(unexpected, "unexpected"),
+        rename.empty() ? "" : "kdrun import --rename " + rename + " takes names as they are in the network");
+  }
   for (const auto& [name, tensor] : own) {
     if (const auto found = state.find(name); found != state.end()) tensor.copy_(found->second);
   }
@@ -121,22 +172,60 @@ TrainedNetwork::TrainedNetwork(std::string name, std::unique_ptr<Model> model, c
                                RandomKey key)
     : name_(std::move(name)), model_(std::move(model)), placement_(placement), key_(key.with("passes")) {
   model_->module()->train();
+  gather_buffers();
 }
 
 TrainedNetwork::~TrainedNetwork() = default;
 
+namespace {
+
+/// The counter of a batch norm with a fixed momentum, whose own handle on it is let go: it then counts nothing itself.
+template <class BatchNorm>
+at::Tensor take_counter(torch::nn::Module& module) {
+  auto* norm = dynamic_cast<BatchNorm*>(&module);
+  if (norm == nullptr || !norm->options.momentum().has_value()) return {};
+  at::Tensor counter = norm->num_batches_tracked;
+  norm->num_batches_tracked.reset();
+  return counter;
+}
+
+}  // namespace
+
+void TrainedNetwork::gather_buffers() {
+  const auto module = model_->module();
+  for (const auto& part : module->modules(/*include_self=*/true)) {
+    for (const at::Tensor& counter :
+         {take_counter<torch::nn::BatchNorm1dImpl>(*part), take_counter<torch::nn::BatchNorm2dImpl>(*part),
+          take_counter<torch::nn::BatchNorm3dImpl>(*part)}) {
+      if (counter.defined()) batch_counters_.push_back(counter);
+    }
+  }
+  const auto is_counter = [this](const at::Tensor& buffer) {
+    return std::any_of(batch_counters_.begin(), batch_counters_.end(),
+                       [&](const at::Tensor& counter) { return counter.is_same(buffer); });
+  };
+  for (const at::Tensor& buffer : module->buffers()) {
+    if (!is_counter(buffer)) buffers_.push_back(buffer);
+  }
+}
+
 Outputs TrainedNetwork::forward(const at::Tensor& images, const TapRequest& taps) {
   Outputs outputs = pass(images, taps);
-  last_logits_ = outputs.logits.detach();
+  const torch::NoGradGuard no_grad;
+  if (!batch_counters_.empty()) at::_foreach_add_(batch_counters_, 1);
   return outputs;
 }
 
 Outputs TrainedNetwork::answer(const at::Tensor& images, const TapRequest& taps) {
   const torch::NoGradGuard no_grad;
-  std::vector<std::pair<at::Tensor, at::Tensor>> statistics;  // a buffer, and what it held
-  for (auto& buffer : model_->module()->buffers()) statistics.emplace_back(buffer, buffer.clone());
+  if (buffers_.empty()) return pass(images, taps);
+  if (saved_buffers_.empty()) {
+    for (const at::Tensor& buffer : buffers_) saved_buffers_.push_back(buffer.clone());
+  } else {
+    at::_foreach_copy_(saved_buffers_, buffers_);
+  }
   Outputs outputs = pass(images, taps);
-  for (const auto& [buffer, before] : statistics) buffer.copy_(before);
+  at::_foreach_copy_(buffers_, saved_buffers_);
   return outputs;
 }
 
@@ -168,10 +257,14 @@ void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec
   optimizer_ = make<Optimizer>(optimizer, {.parameters = parameters_});
   if (schedule) schedule_ = make<Schedule>(schedule);
   max_gradient_norm_ = settings.max_gradient_norm;
-  accumulate_ = settings.accumulate;
   average_decay_ = settings.ema;
   if (average_decay_ > 0) {
-    for (const NamedParameter& parameter : parameters_) average_.push_back(parameter.tensor.detach().clone());
+    for (const NamedParameter& parameter : parameters_)
+      averaged_.push_back({"parameter." + parameter.name, parameter.tensor.detach()});
+    for (const auto& item : model_->module()->named_buffers()) {
+      if (item.value().is_floating_point()) averaged_.push_back({"statistic." + item.key(), item.value()});
+    }
+    for (const NamedParameter& one : averaged_) average_.push_back(one.tensor.clone());
   }
   if (placement_.precision == at::kHalf) {
     const auto options = at::TensorOptions().device(placement_.device).dtype(at::kFloat);
@@ -191,63 +284,53 @@ std::vector<NamedParameter> TrainedNetwork::adapter_buffers() const {
   return buffers;
 }
 
-void TrainedNetwork::finish(const ScheduleTime& time) {
-  if (accumulated_ == 0) return;
-  const torch::NoGradGuard no_grad;
-  for (const NamedParameter& parameter : parameters_) {  // the mean over the batches that there were
-    if (parameter.tensor.grad().defined())
-      parameter.tensor.grad().mul_(static_cast<double>(accumulate_) / static_cast<double>(accumulated_));
-  }
-  accumulated_ = 0;
-  step(time);
-}
-
-void TrainedNetwork::update(const std::vector<Term>& terms, const ScheduleTime& time) {
+void TrainedNetwork::update(const std::vector<Term>& terms, const UpdatePart& part, const ScheduleTime& time) {
   at::Tensor loss;
   for (const Term& term : terms) {
-    const at::Tensor weighted = term.weight == 1 ? term.value : term.value * term.weight;
+    const double weight = term.weight * (term.labelled_rows_only ? part.labelled_share : part.share);
+    const at::Tensor weighted = weight == 1 ? term.value : term.value * weight;
     loss = loss.defined() ? loss + weighted : weighted;
   }
   if (!loss.defined()) throw Error(fmt::format("network '{}': every loss of the stage has weight 0", name_));
-  if (accumulate_ > 1) loss = loss / static_cast<double>(accumulate_);
   if (scale_.defined()) loss = loss * scale_.squeeze();
   loss.backward();
-  if (++accumulated_ < accumulate_) return;
-  accumulated_ = 0;
-  step(time);
+  gradients_open_ = !part.last;
+  if (part.last) step(time);
+}
+
+std::vector<at::Tensor> TrainedNetwork::gradients() const {
+  std::vector<at::Tensor> all;
+  for (const NamedParameter& parameter : parameters_) {
+    if (parameter.tensor.grad().defined()) all.push_back(parameter.tensor.grad());
+  }
+  return all;
 }
 
 void TrainedNetwork::step(const ScheduleTime& time) {
   const torch::NoGradGuard no_grad;
   if (scale_.defined()) {
-    std::vector<at::Tensor> gradients;
-    for (const NamedParameter& parameter : parameters_) {
-      if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
-    }
     found_inf_.zero_();
-    at::_amp_foreach_non_finite_check_and_unscale_(gradients, found_inf_, scale_.reciprocal());
+    at::_amp_foreach_non_finite_check_and_unscale_(gradients(), found_inf_, scale_.reciprocal());
   }
   if (max_gradient_norm_ > 0) clip_gradients();
   optimizer_->step({.factor = schedule_ ? schedule_->value(time) : 1.0, .found_inf = found_inf_});
   if (scale_.defined()) at::_amp_update_scale_(scale_, scale_growth_, found_inf_, 2.0, 0.5, kScaleGrowthInterval);
   // Undefined gradients take over the buffers of the next backward pass; zeroed ones would be added to.
   for (NamedParameter& parameter : parameters_) parameter.tensor.mutable_grad().reset();
+  const auto before = static_cast<double>(updates_++);
   if (average_.empty()) return;
+  // A young average forgets faster, or it would hold the first, random numbers for 1/(1 − decay) updates.
+  const double decay = std::min(average_decay_, (1 + before) / (10 + before));
   std::vector<at::Tensor> current;
-  for (const NamedParameter& parameter : parameters_) current.push_back(parameter.tensor.detach());
-  at::_foreach_lerp_(average_, current, 1 - average_decay_);
+  for (const NamedParameter& one : averaged_) current.push_back(one.tensor);
+  at::_foreach_lerp_(average_, current, 1 - decay);
 }
 
 void TrainedNetwork::clip_gradients() {
-  std::vector<at::Tensor> norms;
-  for (const NamedParameter& parameter : parameters_) {
-    if (parameter.tensor.grad().defined()) norms.push_back(at::linalg_vector_norm(parameter.tensor.grad()));
-  }
-  if (norms.empty()) return;
-  const at::Tensor factor = (max_gradient_norm_ / (at::linalg_vector_norm(at::stack(norms)) + 1e-6)).clamp_max(1.0);
-  for (const NamedParameter& parameter : parameters_) {
-    if (parameter.tensor.grad().defined()) parameter.tensor.grad().mul_(factor);
-  }
+  const std::vector<at::Tensor> all = gradients();
+  if (all.empty()) return;
+  const at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(all)));
+  at::_foreach_mul_(all, (max_gradient_norm_ / (norm + 1e-6)).clamp_max(1.0));
 }
 
 void TrainedNetwork::observe(double loss) {
@@ -261,8 +344,8 @@ double TrainedNetwork::learning_rate(const ScheduleTime& time) const {
 void TrainedNetwork::swap_average() {
   const torch::NoGradGuard no_grad;
   for (std::size_t i = 0; i < average_.size(); ++i) {
-    const at::Tensor current = parameters_[i].tensor.detach().clone();
-    parameters_[i].tensor.detach().copy_(average_[i]);
+    const at::Tensor current = averaged_[i].tensor.clone();
+    averaged_[i].tensor.copy_(average_[i]);
     average_[i].copy_(current);
   }
 }
@@ -287,16 +370,16 @@ TensorMap TrainedNetwork::training_state() {
   TensorMap state;
   const auto add = [&](const std::string& name, const at::Tensor& tensor) { state[name_ + "." + name] = tensor; };
   for (const auto& [name, tensor] : optimizer_->state()) add("optimizer." + name, tensor);
-  if (!average_.empty()) {
-    for (const NamedParameter& parameter : parameters_) add("parameter." + parameter.name, parameter.tensor.detach());
-  } else {
-    for (const NamedParameter& parameter : parameters_) {
-      if (parameter.name.starts_with("adapter")) add("parameter." + parameter.name, parameter.tensor.detach());
-    }
+  for (const NamedParameter& parameter : parameters_) {  // the model's own are in its result, but for an average
+    if (average_.empty() && parameter.name.starts_with("adapter"))
+      add("parameter." + parameter.name, parameter.tensor.detach());
+  }
+  for (std::size_t i = 0; i < average_.size(); ++i) {
+    add(averaged_[i].name, averaged_[i].tensor);
+    add("average." + averaged_[i].name, average_[i]);
   }
   for (const NamedParameter& buffer : adapter_buffers()) add("buffer." + buffer.name, buffer.tensor);
-  for (std::size_t i = 0; i < average_.size(); ++i) add("average." + parameters_[i].name, average_[i]);
-  if (accumulated_ > 0) {
+  if (gradients_open_) {
     for (const NamedParameter& parameter : parameters_) {
       if (parameter.tensor.grad().defined()) add("gradient." + parameter.name, parameter.tensor.grad());
     }
@@ -305,9 +388,11 @@ TensorMap TrainedNetwork::training_state() {
     add("scale", scale_);
     add("scale_growth", scale_growth_);
   }
-  const auto counters = at::empty({2}, at::TensorOptions().dtype(at::kLong));
-  counters.mutable_data_ptr<std::int64_t>()[0] = static_cast<std::int64_t>(passes_);
-  counters.mutable_data_ptr<std::int64_t>()[1] = accumulated_;
+  const auto counters = at::empty({3}, at::TensorOptions().dtype(at::kLong));
+  auto* counter = counters.mutable_data_ptr<std::int64_t>();
+  counter[0] = static_cast<std::int64_t>(passes_);
+  counter[1] = updates_;
+  counter[2] = gradients_open_ ? 1 : 0;
   add("counters", counters);
   if (schedule_) {
     const std::vector<double> values = schedule_->state();
@@ -328,15 +413,20 @@ void TrainedNetwork::restore(const TensorMap& result, const TensorMap& training)
   load_state_dict(*model_, result, "the checkpoint of '" + name_ + "'");
   for (const auto& [name, tensor] : optimizer_->state()) tensor.copy_(get("optimizer." + name));
   for (const NamedParameter& parameter : parameters_) {
-    if (!average_.empty() || parameter.name.starts_with("adapter"))
+    if (average_.empty() && parameter.name.starts_with("adapter"))
       parameter.tensor.detach().copy_(get("parameter." + parameter.name));
   }
+  for (std::size_t i = 0; i < average_.size(); ++i) {
+    averaged_[i].tensor.copy_(get(averaged_[i].name));
+    average_[i].copy_(get("average." + averaged_[i].name));
+  }
   for (const NamedParameter& buffer : adapter_buffers()) buffer.tensor.copy_(get("buffer." + buffer.name));
-  for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_(get("average." + parameters_[i].name));
   const at::Tensor counters = get("counters");
-  passes_ = static_cast<std::uint64_t>(counters.const_data_ptr<std::int64_t>()[0]);
-  accumulated_ = counters.const_data_ptr<std::int64_t>()[1];
-  if (accumulated_ > 0) {
+  const auto* counter = counters.const_data_ptr<std::int64_t>();
+  passes_ = static_cast<std::uint64_t>(counter[0]);
+  updates_ = counter[1];
+  gradients_open_ = counter[2] != 0;
+  if (gradients_open_) {
     for (NamedParameter& parameter : parameters_) {  // one that no loss has reached so far has none
       const auto gradient = training.find(name_ + ".gradient." + parameter.name);
       if (gradient != training.end()) parameter.tensor.mutable_grad() = gradient->second.to(parameter.tensor.device());
@@ -388,14 +478,16 @@ Outputs FrozenNetwork::forward(const at::Tensor& images, const TapRequest& taps)
 void FrozenNetwork::fill_cache(const ImageSet& train, const AugmentationChain& augmentations, const at::Tensor& index,
                                RandomKey epoch_key, std::int64_t rows) {
   if (!cache_) return;
-  const at::Tensor missing = cache_->find_missing(index, augmentations.view_numbers(index, epoch_key));
+  const at::Tensor missing = cache_->take_missing(index, augmentations.view_numbers(index, epoch_key));
   for (std::int64_t begin = 0; begin < missing.size(0); begin += rows) {
     // Every pass has the same number of rows, the last one repeating some: an answer must not depend on which others
     // were missing, and the sums in a pass are ordered by its shape.
     const at::Tensor positions = at::arange(begin, begin + rows, missing.options()).clamp_max(missing.size(0) - 1);
-    Batch batch = cut_batch(train, missing.index_select(0, positions));
+    Batch batch = cut_batch(train, to_device(missing.index_select(0, positions), placement_.device));
     augmentations.apply_in_training(batch, train, epoch_key);
-    cache_->put(batch.index, batch.view, pass(batch.images, nullptr));
+    const std::int64_t count = std::min(rows, missing.size(0) - begin);
+    cache_->put(batch.index.narrow(0, 0, count), batch.view.narrow(0, 0, count),
+                pass(batch.images, nullptr).narrow(0, 0, count));
   }
 }
 

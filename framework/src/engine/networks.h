@@ -38,13 +38,23 @@ KD_API std::int64_t count_parameters(Model& model);
 /// Parameters and buffers under the names that Python's state_dict gives them. They share memory with the model.
 KD_API TensorMap state_dict(Model& model);
 
-/// Copies `state` into the model. Throws FileError that lists missing, unexpected and wrongly shaped names; `source` is
-/// named.
+/// The names of state_dict().
+KD_API std::vector<std::string> state_names(Model& model);
+
+/// Copies `state` into the model. Throws FileError that lists missing, unexpected and wrongly shaped names, a few of
+/// each; `source` is named.
 KD_API void load_state_dict(Model& model, const TensorMap& state, const std::string& source);
 
 /// Logits of a whole set, in evaluation mode: float, N×classes, on the device.
 KD_API at::Tensor evaluate_logits(Model& model, const Placement& placement, const ImageSet& set,
                                   const AugmentationChain& augmentations, std::int64_t batch_size);
+
+/// The part of an update that one batch is, where the gradients of several make one.
+struct KD_API UpdatePart {
+  double share = 1;           ///< of the rows of the update
+  double labelled_share = 1;  ///< of its labelled rows
+  bool last = true;           ///< whether the parameters change after it
+};
 
 /// A network in training, with everything that its updates need.
 class KD_API TrainedNetwork final : public Network {
@@ -61,10 +71,8 @@ class KD_API TrainedNetwork final : public Network {
   /// Makes the optimizer over the model and what was added, and the average where `settings` asks for one.
   void prepare(const ComponentSpec& optimizer, const ComponentSpec& schedule, const TrainSettings& settings);
 
-  /// The engine's half of Updater::update. Every `accumulate`-th call changes the parameters.
-  void update(const std::vector<Term>& terms, const ScheduleTime& time);
-  /// Updates with the gradients of an accumulation that the last batch left open.
-  void finish(const ScheduleTime& time);
+  /// The engine's half of Updater::update. `time` is that of the update's first batch.
+  void update(const std::vector<Term>& terms, const UpdatePart& part, const ScheduleTime& time);
   /// Tells the learning-rate schedule the loss of an evaluation.
   void observe(double loss);
   double learning_rate(const ScheduleTime& time) const;
@@ -73,7 +81,6 @@ class KD_API TrainedNetwork final : public Network {
   at::Tensor evaluate(const ImageSet& set, const AugmentationChain& augmentations, std::int64_t batch_size);
 
   Model& model() { return *model_; }
-  const at::Tensor& last_logits() const { return last_logits_; }
 
   /// What is kept as the result: the averaged parameters where there are any.
   TensorMap result_state();
@@ -83,6 +90,9 @@ class KD_API TrainedNetwork final : public Network {
 
  private:
   std::vector<NamedParameter> adapter_buffers() const;
+  /// Takes the counters of batches out of batch norm, which would add to each in a kernel of its own.
+  void gather_buffers();
+  std::vector<at::Tensor> gradients() const;
   Outputs pass(const at::Tensor& images, const TapRequest& taps);
   void swap_average();
   void clip_gradients();
@@ -95,15 +105,17 @@ class KD_API TrainedNetwork final : public Network {
   std::uint64_t passes_ = 0;  // of this network so far: a new dropout mask for each
   std::vector<std::shared_ptr<torch::nn::Module>> modules_;
   std::vector<NamedParameter> parameters_;
-  std::vector<at::Tensor> average_;
+  std::vector<at::Tensor> buffers_, saved_buffers_;  // of the model but for the counters; what answer() saves of them
+  std::vector<at::Tensor> batch_counters_;           // of batch norm
+  std::vector<NamedParameter> averaged_;             // parameters, and the model's buffers of floating type
+  std::vector<at::Tensor> average_;                  // of each of them
   double average_decay_ = 0;
   double max_gradient_norm_ = 0;
-  std::int64_t accumulate_ = 1;
-  std::int64_t accumulated_ = 0;
+  std::int64_t updates_ = 0;
+  bool gradients_open_ = false;  // whether there are gradients of an update that is not made yet
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
   at::Tensor scale_, scale_growth_, found_inf_;  // fp16 only
-  at::Tensor last_logits_;
 };
 
 /// A network that only answers.
@@ -121,8 +133,8 @@ class KD_API FrozenNetwork final : public Teacher {
 
   /// From now on outputs() looks logits up in `cache`, which fill_cache() keeps ahead of the steps.
   void use_cache(std::shared_ptr<AnswerCache> cache) { cache_ = std::move(cache); }
-  /// Computes what the cache lacks of the training samples at `index`, as the epoch of that key shows them, `rows` at a
-  /// time.
+  /// Computes what the cache lacks of the training samples at `index` (on the CPU), as the epoch of that key shows
+  /// them, `rows` at a time.
   void fill_cache(const ImageSet& train, const AugmentationChain& augmentations, const at::Tensor& index,
                   RandomKey epoch_key, std::int64_t rows);
 

@@ -25,11 +25,14 @@ struct KD_API Moment {
 struct KD_API EpochSummary {
   std::string stage;
   std::int64_t epoch = 0, epochs = 0;  ///< epochs completed
-  double learning_rate = 0;
+  double learning_rate = 0;            ///< of the last update
   double images_per_second = 0;
   std::map<std::string, std::map<std::string, double>>
       networks;  ///< numbers of each network: "loss", "top1", "test/top1" …
 };
+
+/// "student epoch 3/12 loss 0.5 train 80.00% test 78.10% lr 0.05 5000 img/s", as terminal and log show it.
+KD_API std::string to_line(const EpochSummary& summary);
 
 class KD_API Progress {
  public:

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "data/training_data.h"
 #include "engine/answer_cache.h"
 #include "engine/progress.h"
 #include "metrics/classification.h"
@@ -49,6 +50,7 @@ struct KD_API RunContext {
   std::vector<Sink*> sinks;
   std::map<std::string, StageResult> finished;  ///< stages of this run so far
   std::shared_ptr<AnswerCaches> answers;        ///< of the teachers
+  std::shared_ptr<TrainingDataStore> data;      ///< of the stages
 };
 
 }  // namespace kd

@@ -11,6 +11,7 @@
 #include "engine/stage_parts.h"
 #include "engine/stage_store.h"
 #include "engine/stop.h"
+#include "engine/trial.h"
 #include "files/atomic_file.h"
 #include "record/checkpoint.h"
 
@@ -33,50 +34,61 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   const std::filesystem::path kept = stage_folder(context, plan.name, fingerprint);
   // A stage that is trained anew replaces the one that is there only once it is finished.
   const std::filesystem::path folder = context.fresh ? std::filesystem::path(kept.string() + ".fresh") : kept;
-  std::filesystem::create_directories(folder);
+  std::filesystem::create_directories(kept.parent_path());
   bool said = false;
   const FileLock lock(kept.string() + ".lock", [&] {
     if (!said) context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
     said = true;
     throw_if_stopped(fmt::format("while stage '{}' waited for another process", plan.name));
   });
-  if (auto result = context.fresh ? std::nullopt : read_result(folder)) {
+  recover_folder(kept);
+  const std::string settings = write_recipe(plan.resolved);
+  std::string damage;
+  if (auto result = context.fresh ? std::nullopt : read_result(folder, &damage)) {
+    heal_settings(folder, settings);
     replay_records(folder / "metrics.jsonl", context);
     return *result;
   }
-  write_file(folder / "settings.toml", write_recipe(plan.resolved));
+  std::filesystem::create_directories(folder);
+  write_file(folder / "settings.toml", settings);
   parts.prepare();
   context.progress.say(fmt::format("stage {}: {}", plan.name, parts.describe()));
   const auto checkpoint = newest_checkpoint(folder / "ckpt");
-  if (!checkpoint) std::filesystem::remove(folder / "metrics.jsonl");
+  if (!damage.empty()) {
+    context.progress.warn(
+        fmt::format("stage {}: what was kept of it is damaged ({}): {}", plan.name, damage,
+                    checkpoint ? "it goes on from " + checkpoint->filename().string() : "it is trained anew"));
+  }
+  if (!checkpoint) {  // what is left cannot be gone on from
+    std::filesystem::remove(folder / "metrics.jsonl");
+    std::filesystem::remove_all(folder / "ckpt");
+  }
   StageLoop loop(plan, context, parts, folder);
   if (checkpoint) {
-    loop.restore(read_checkpoint(*checkpoint));
+    loop.restore(*checkpoint);
     replay_records(folder / "metrics.jsonl", context);
   }
   StageResult result = loop.run();
   result.fingerprint = fingerprint;
-  write_result(result);
+  write_result(result, settings);
   if (context.fresh) {
-    const std::filesystem::path replaced = kept.string() + ".replaced";
-    std::filesystem::remove_all(replaced);
-    if (std::filesystem::exists(kept)) std::filesystem::rename(kept, replaced);
-    std::filesystem::rename(folder, kept);
-    std::filesystem::remove_all(replaced);
+    replace_folder(kept, folder);
     result.folder = kept;
   }
   return result;
 }
 
 void check_stage(const StagePlan& plan, const RunContext& context, Diagnostics& diagnostics) {
+  const std::string what = fmt::format("stage '{}'", plan.name);
   try {
-    StageParts parts(plan, context);
-    parts.check();
-  } catch (const Error& error) {
-    // Errors of components carry their place already.
-    diagnostics.error({}, fmt::format("stage '{}': {}", plan.name, error.what()));
+    call_component(what, [&] {
+      check_schedules(plan, context, diagnostics);
+      StageParts parts(plan, context);
+      parts.prepare_trial();
+      try_steps(plan, parts);
+    });
   } catch (const std::exception& error) {
-    diagnostics.error(plan.location, fmt::format("stage '{}': {}", plan.name, message_of(error)));
+    diagnostics.add(error, plan.location, what);
   }
 }
 

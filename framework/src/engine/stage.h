@@ -10,7 +10,8 @@ namespace kd {
 /// ExitCode::kResumable where a signal stopped it after a checkpoint.
 KD_API StageResult run_stage(const StagePlan& plan, RunContext& context);
 
-/// Makes everything of a stage without training: data, networks, losses, taps. Problems go to `diagnostics`.
+/// Makes everything of a stage (data, networks, losses, features) and takes a step of two images with it. Problems go
+/// to `diagnostics`.
 KD_API void check_stage(const StagePlan& plan, const RunContext& context, Diagnostics& diagnostics);
 
 }  // namespace kd

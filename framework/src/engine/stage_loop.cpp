@@ -3,11 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "data/batches.h"
+#include "data/transfer.h"
 #include "engine/device.h"
 #include "engine/stop.h"
 #include "files/atomic_file.h"
@@ -15,10 +17,6 @@
 
 namespace kd {
 namespace {
-
-/// Steps for which cached teachers answer ahead: what is missing is found once for all of them, which waits for the
-/// device, and a stop is not seen before they are done.
-constexpr std::int64_t kStepsAhead = 32;
 
 std::string meter_prefix(const std::string& network) { return "meter." + network + "."; }
 
@@ -30,32 +28,28 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
       parts_(parts),
       folder_(std::move(folder)),
       metrics_(folder_ / "metrics.jsonl"),
-      lowest_loss_(std::numeric_limits<double>::infinity()) {
-  const std::int64_t samples = parts.samples();
-  const std::int64_t size = plan.train.batch_size;
-  batches_ = plan.train.drop_last ? samples / size : (samples + size - 1) / size;
-  if (batches_ == 0) {
-    throw RecipeError(
-        fmt::format("{}: error: stage '{}' has {} training images, fewer than one batch of {}, and drop_last = true",
-                    plan.location.to_string(), plan.name, samples, size));
-  }
-}
+      batches_(batches_per_epoch(plan, parts.samples())),
+      windows_({.samples = parts.samples(),
+                .batch_size = plan.train.batch_size,
+                .batches = batches_,
+                .steps = context.max_steps > 0 ? std::min(context.max_steps, plan.train.epochs * batches_)
+                                               : plan.train.epochs * batches_,
+                .accumulate = plan.train.accumulate},
+               parts.training_data().train_labels,
+               [this](std::int64_t epoch) { return epoch_order(parts_.samples(), epoch_key(epoch)); }),
+      lowest_loss_(std::numeric_limits<double>::infinity()) {}
 
 StageLoop::~StageLoop() = default;
 
 ScheduleTime StageLoop::time() const {
-  const std::int64_t every = plan_.train.accumulate;
-  return {.step = step_ / every,
-          .steps_per_epoch = std::max<std::int64_t>(1, batches_ / every),
-          .epochs = plan_.train.epochs};
+  return {.step = step_, .steps_per_epoch = batches_, .epochs = plan_.train.epochs};
 }
 
-void StageLoop::update(Network& network, const std::vector<Term>& terms) {
-  auto& trained = dynamic_cast<TrainedNetwork&>(network);
-  // A pass may hold extra views behind the rows of the batch.
-  const at::Tensor logits = trained.last_logits().narrow(0, 0, targets_->labels.size(0));
-  meters_[network.name()].add(terms, logits, *targets_);
-  trained.update(terms, time());
+void StageLoop::update(Network& network, const std::vector<Term>& terms, const Counted& counted) {
+  meters_[network.name()].add(terms, counted.logits, counted.targets);
+  ScheduleTime begin = time();
+  begin.step = windows_.first_step(step_);
+  dynamic_cast<TrainedNetwork&>(network).update(terms, windows_.part(step_), begin);
 }
 
 StageResult StageLoop::run() {
@@ -76,25 +70,24 @@ StageResult StageLoop::run() {
 void StageLoop::run_epoch() {
   epoch_start_ = Clock::now();
   epoch_start_batch_ = batch_;
-  const RandomKey epoch_key = parts_.key().with(static_cast<std::uint64_t>(epoch_));
-  const at::Tensor order = epoch_order(parts_.samples(), epoch_key, context_.device);
+  const at::Tensor order = epoch_order(parts_.samples(), epoch_key(epoch_));
+  const at::Tensor order_on_device = to_device(order, context_.device);
   std::int64_t answered = batch_;
   while (batch_ < batches_ && !steps_are_used_up()) {
     if (batch_ == answered) answered = prepare_answers(order);
-    run_step(order);
+    run_step(order_on_device);
     if (stop_requested()) stop();
     report_moment();
   }
   ++epoch_;
-  if (epoch_ == plan_.train.epochs || steps_are_used_up()) {
-    for (const auto& network : parts_.trained()) network->finish(time());
-  }
   end_epoch();
   batch_ = 0;
 }
 
 std::int64_t StageLoop::prepare_answers(const at::Tensor& order) {
-  std::int64_t end = std::min(batch_ + kStepsAhead, batches_);
+  // What is missing is found for several steps at once, and a stop is not seen before they are done.
+  const std::int64_t ahead = std::max<std::int64_t>(1, parts_.samples_ahead() / plan_.train.batch_size);
+  std::int64_t end = std::min(batch_ + ahead, batches_);
   if (context_.max_steps > 0) end = std::min(end, batch_ + context_.max_steps - step_);
   const std::int64_t size = plan_.train.batch_size;
   const std::int64_t begin = batch_ * size;
@@ -104,16 +97,18 @@ std::int64_t StageLoop::prepare_answers(const at::Tensor& order) {
 
 void StageLoop::run_step(const at::Tensor& order) {
   const std::int64_t begin = batch_ * plan_.train.batch_size;
-  const std::int64_t count = std::min(plan_.train.batch_size, parts_.samples() - begin);
   const ImageSet& train = parts_.training_data().train;
-  Batch batch = cut_batch(train, order.narrow(0, begin, count));
+  Batch batch = cut_batch(train, order.narrow(0, begin, rows_of_batch(batch_)));
   parts_.augmentations().apply_in_training(batch, train, parts_.view_key(epoch_));
-  targets_ = &batch.targets;
   parts_.begin_step(step_);
+  const DrawTables::Use use(parts_.augmentations().tables(), parts_.view_key(epoch_), batch.index);
   parts_.scheme().step(batch, *this);
-  targets_ = nullptr;
   ++step_;
   ++batch_;
+}
+
+std::int64_t StageLoop::rows_of_batch(std::int64_t batch) const {
+  return std::min(plan_.train.batch_size, parts_.samples() - batch * plan_.train.batch_size);
 }
 
 void StageLoop::report_moment() {
@@ -143,9 +138,11 @@ void StageLoop::end_epoch() {
   synchronize(context_.device);
   const double passed = std::chrono::duration<double>(Clock::now() - epoch_start_).count();
   const double images_per_second = static_cast<double>((batch_ - epoch_start_batch_) * plan_.train.batch_size) / passed;
-  const double learning_rate = parts_.trained().front()->learning_rate(time());
+  ScheduleTime last_update = time();
+  last_update.step = windows_.first_step(step_ - 1);
+  const double learning_rate = parts_.trained().front()->learning_rate(last_update);
   for (const auto& network : parts_.trained())
-    numbers[network->name()]["train/learning_rate"] = network->learning_rate(time());
+    numbers[network->name()]["train/learning_rate"] = network->learning_rate(last_update);
 
   const bool last = epoch_ == plan_.train.epochs || steps_are_used_up();
   if (last || epoch_ % plan_.train.evaluate_every == 0) {
@@ -176,6 +173,7 @@ std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& nu
     const auto measure = [&](const ImageSet& set, const std::string& split) {
       const at::Tensor logits = network.evaluate(set, parts_.augmentations(), plan_.train.evaluation_batch_size);
       const ClassificationResult result = measure_classification(logits, set.labels);
+      check_finite(network.name(), {{split + "/nll", result.nll}});
       Numbers& of_network = numbers[network.name()];
       of_network[split + "/nll"] = result.nll;
       of_network[split + "/top1"] = result.top1;
@@ -249,7 +247,9 @@ void StageLoop::save(bool finished) {
     if (!finished) checkpoint.training.merge(network->training_state());
   }
   for (const auto& [network, meter] : meters_) checkpoint.training.merge(meter.state(meter_prefix(network)));
+  if (is_best_ || best_.empty()) best_ = checkpoint_name(step_);
   nlohmann::ordered_json state{
+      {"best", best_},  // links may be older where a kill strikes before they are made
       {"epoch", epoch_},
       {"batch", batch_},
       {"step", step_},
@@ -263,8 +263,7 @@ void StageLoop::save(bool finished) {
   for (const NetworkResult& result : results_) state["results"].push_back(to_json(result.test));
   checkpoint.state = state.dump(2) + "\n";
   const std::filesystem::path written = write_checkpoint(folder_ / "ckpt", step_, checkpoint);
-  replace_link(folder_ / "ckpt" / "last", written.filename());
-  if (is_best_) replace_link(folder_ / "ckpt" / "best", written.filename());
+  repair_links(written);
   remove_old_checkpoints(folder_ / "ckpt");
   is_best_ = false;
   last_save_ = Clock::now();
@@ -279,8 +278,11 @@ void StageLoop::stop() {
               ExitCode::kResumable);
 }
 
-void StageLoop::restore(const Checkpoint& checkpoint) {
+void StageLoop::restore(const std::filesystem::path& folder) {
+  repair_links(folder);
+  const Checkpoint checkpoint = read_checkpoint(folder);
   const auto state = nlohmann::json::parse(checkpoint.state);
+  best_ = state.at("best");
   epoch_ = state.at("epoch");
   batch_ = state.at("batch");
   step_ = state.at("step");

@@ -10,6 +10,7 @@
 #include "engine/meter.h"
 #include "engine/run_context.h"
 #include "engine/stage_parts.h"
+#include "engine/update_windows.h"
 #include "record/checkpoint.h"
 
 namespace kd {
@@ -19,14 +20,15 @@ class StageLoop final : public Updater {
   StageLoop(const StagePlan& plan, RunContext& context, StageParts& parts, std::filesystem::path folder);
   ~StageLoop() override;
 
-  /// Goes on from a checkpoint, which may lie in the middle of an epoch.
-  void restore(const Checkpoint& checkpoint);
+  /// Goes on from the checkpoint in this folder, which may lie in the middle of an epoch.
+  void restore(const std::filesystem::path& folder);
   StageResult run();
 
   // Updater
-  void update(Network& network, const std::vector<Term>& terms) override;
+  void update(Network& network, const std::vector<Term>& terms, const Counted& counted) override;
   ScheduleTime time() const override;
   RandomKey key() const override { return parts_.key().with("scheme").with(static_cast<std::uint64_t>(step_)); }
+  RandomKey epoch_key() const override { return epoch_key(epoch_).with("scheme"); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -35,7 +37,9 @@ class StageLoop final : public Updater {
   void run_epoch();
   void run_step(const at::Tensor& order);
   /// Has the teachers answer the next steps of the epoch, where their answers are cached; returns the batch after them.
+  /// `order` is on the CPU.
   std::int64_t prepare_answers(const at::Tensor& order);
+  std::int64_t rows_of_batch(std::int64_t batch) const;
   void end_epoch();
   void report_moment();
   /// Evaluates every network; fills results_ and returns the mean top-1 and NLL that the choice of an epoch follows.
@@ -47,6 +51,7 @@ class StageLoop final : public Updater {
   void check_finite(const std::string& network, const Numbers& means) const;
   double seconds() const;
   bool steps_are_used_up() const { return context_.max_steps > 0 && step_ >= context_.max_steps; }
+  RandomKey epoch_key(std::int64_t epoch) const { return parts_.key().with(static_cast<std::uint64_t>(epoch)); }
 
   const StagePlan& plan_;
   RunContext& context_;
@@ -56,13 +61,14 @@ class StageLoop final : public Updater {
 
   std::int64_t batches_;  // of an epoch
   std::int64_t epoch_ = 0, batch_ = 0, step_ = 0;
-  const Targets* targets_ = nullptr;  // of the step in hand
+  UpdateWindows windows_;
   std::map<std::string, TrainingMeter> meters_;
   std::vector<NetworkResult> results_;  // of the chosen epoch
   double best_top1_ = -1;
   double lowest_loss_;
   std::int64_t evaluations_without_gain_ = 0;
   bool is_best_ = false;
+  std::string best_;  // name of the best checkpoint so far
   bool stopped_early_ = false;
 
   double earlier_seconds_ = 0;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <tuple>
 
 #include "engine/device.h"
 #include "engine/stage_store.h"
@@ -16,8 +17,12 @@
 namespace kd {
 namespace {
 
-/// Fully connected networks answer this many batches at once: one is too little work for a pass.
-constexpr std::int64_t kBatchesOfPass = 16;
+/// Fully connected networks answer this many batches at once: one is too little work for a pass. But no more rows than
+/// kMostRows, since each has an image and features in memory.
+constexpr std::int64_t kBatchesOfPass = 16, kMostRows = 4096;
+
+/// A GPU wants so many rows to be busy.
+constexpr std::int64_t kRowsOnGpu = 1024;
 
 /// Below this many multiply-adds a step, a second thread costs more in waiting than it computes: a 784-196-10 network
 /// at batch 32 trains faster on one thread, and two threads are many times slower as soon as another process wants a
@@ -38,14 +43,20 @@ TeacherSource find_teacher(const TeacherPlan& teacher, const RunContext& context
         return {network.model, network_file(result, network.name, teacher.checkpoint)};
       }
     }
-    throw RecipeError(fmt::format("{}: error: stage '{}' has no network '{}'", teacher.location.to_string(),
-                                  teacher.stage, teacher.network));
+    throw RecipeError(teacher.location, fmt::format("stage '{}' has no network '{}'", teacher.stage, teacher.network));
   };
   if (!teacher.run.empty()) {
     const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
     if (!result) {
-      throw FileError(fmt::format("{}: error: {} holds no finished stage '{}'", teacher.location.to_string(),
-                                  teacher.run, teacher.stage));
+      throw FileError(teacher.location, fmt::format("{} holds no finished stage '{}'", teacher.run, teacher.stage));
+    }
+    if (teacher.network.empty() && result->networks.size() > 1) {
+      std::vector<std::string> names;
+      for (const NetworkResult& network : result->networks) names.push_back(network.name);
+      throw RecipeError(
+          teacher.location,
+          fmt::format("stage '{}' of {} has several networks; say which with 'network'", teacher.stage, teacher.run),
+          fmt::format("its networks: {}", fmt::join(names, ", ")));
     }
     return from_result(*result);
   }
@@ -60,17 +71,35 @@ TeacherSource find_teacher(const TeacherPlan& teacher, const RunContext& context
   throw Error(fmt::format("there is no stage '{}'", teacher.stage));
 }
 
+/// The weights of a file that others wrote, under the names of the network.
+TensorMap published_weights(const std::filesystem::path& file, Model& model) {
+  const Weights weights = read_weights(file);
+  require_finite(weights.tensors, file.string());
+  return without_common_prefix(weights.tensors, state_names(model), nullptr);
+}
+
 void require_taps(const TapRequest& wanted, Model& model, const std::string& name) {
   const std::vector<std::string> offered = model.tap_names();
   for (const std::string& tap : wanted) {
     if (std::find(offered.begin(), offered.end(), tap) != offered.end()) continue;
-    throw RecipeError(
-        fmt::format("error: a loss wants the feature '{}' of '{}', which offers none of that name\n    hint: {}", tap,
-                    name, name_hint(tap, offered, "it offers")));
+    throw RecipeError({},
+                      fmt::format("a loss wants the feature '{}' of '{}', which offers none of that name", tap, name),
+                      name_hint(tap, offered, "it offers"));
   }
 }
 
 }  // namespace
+
+std::int64_t batches_per_epoch(const StagePlan& plan, std::int64_t samples) {
+  const std::int64_t size = plan.train.batch_size;
+  const std::int64_t batches = plan.train.drop_last ? samples / size : (samples + size - 1) / size;
+  if (batches == 0) {
+    throw RecipeError(plan.location, fmt::format("stage '{}' has {} training images, fewer than one batch of {}, and "
+                                                 "drop_last = true",
+                                                 plan.name, samples, size));
+  }
+  return batches;
+}
 
 RandomKey stage_key(const ExperimentPlan& plan, const StagePlan& stage) {
   return RandomKey{static_cast<std::uint64_t>(plan.seed)}.with(stage.name);
@@ -83,9 +112,9 @@ StageParts::StageParts(const StagePlan& plan, const RunContext& context)
       // Students of one recipe see the same views, whatever their stage: a teacher then answers the second from its
       // cache, and what differs between them is not the luck of their crops.
       view_key_(plan.teachers.empty() ? key_ : RandomKey{static_cast<std::uint64_t>(context.plan.seed)}.with("views")),
-      data_(load_training_data(plan.data, context.data_root, static_cast<std::uint64_t>(context.plan.seed),
-                               context.device)),
+      data_(context.data->get(plan.data)),
       augmentations_(plan.train.augment, data_.info) {
+  augmentations_.look_up_draws(samples(), context.device);
   make_networks();
 }
 
@@ -110,7 +139,10 @@ void StageParts::make_networks() {
   }
 }
 
-std::string StageParts::precision_name() const { return kd::precision_name(placement_.precision); }
+std::string StageParts::precision_name() const {
+  const bool tf32 = plan_.train.precision == Precision::kTf32 && context_.device.is_cuda();
+  return tf32 ? "tf32" : kd::precision_name(placement_.precision);
+}
 
 std::string StageParts::describe() const {
   std::string text = precision_name() + (placement_.channels_last ? ", channels last" : "");
@@ -122,24 +154,60 @@ std::string StageParts::describe() const {
 
 void StageParts::make_teachers(bool with_weights) {
   for (const TeacherPlan& teacher : plan_.teachers) {
+    require_same_data(teacher);
     const TeacherSource source = find_teacher(teacher, context_);
     const std::string name =
         teacher.stage.empty() ? std::filesystem::path(teacher.file).stem().string() : teacher.stage;
     auto model = place_model(source.model, data_.info, key_.with("teacher"), placement_);
-    if (with_weights || !teacher.file.empty()) load_state_dict(*model, read_weights(source.file), source.file.string());
+    if (!teacher.file.empty()) {
+      load_state_dict(*model, published_weights(source.file, *model), source.file.string());
+    } else if (with_weights) {
+      load_state_dict(*model, read_safetensors(source.file), source.file.string());
+    }
     frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher,
                                                       key_.with("teacher").with(frozen_.size())));
     teachers_.push_back(frozen_.back().get());
   }
 }
 
+void StageParts::require_same_data(const TeacherPlan& teacher) const {
+  if (!teacher.file.empty()) return;  // its weights fit the network that is made for this stage's data, or are refused
+  const DataInfo* theirs = nullptr;
+  if (!teacher.run.empty()) {
+    const auto settings = std::filesystem::path(teacher.run) / "stages" / teacher.stage / "settings.toml";
+    if (!std::filesystem::exists(settings)) return;  // reported where the stage is looked for
+    theirs = &context_.data->get(read_stage_settings(settings.string(), registered_components()).data).info;
+  }
+  for (const StagePlan& stage : context_.plan.stages) {
+    if (teacher.run.empty() && stage.name == teacher.stage) theirs = &context_.data->get(stage.data).info;
+  }
+  if (theirs == nullptr) return;
+  const auto refuse = [&](const std::string& what) {
+    throw RecipeError(teacher.location,
+                      fmt::format("stage '{}', teacher: '{}' was trained on {}", plan_.name, teacher.stage, what));
+  };
+  const DataInfo& own = data_.info;
+  if (std::tuple(theirs->channels, theirs->height, theirs->width) != std::tuple(own.channels, own.height, own.width)) {
+    refuse(fmt::format("images of {}×{}×{}, and this stage's are {}×{}×{}", theirs->channels, theirs->height,
+                       theirs->width, own.channels, own.height, own.width));
+  }
+  if (theirs->classes() != own.classes())
+    refuse(fmt::format("{} classes, and this stage has {}", theirs->classes(), own.classes()));
+  for (std::size_t c = 0; c < own.class_names.size(); ++c) {
+    if (theirs->class_names[c] == own.class_names[c]) continue;
+    refuse(fmt::format("other classes: class {} is '{}' there and '{}' here", c, theirs->class_names[c],
+                       own.class_names[c]));
+  }
+}
+
 void StageParts::prepare() {
   choose_threads();
+  allow_tf32(plan_.train.precision == Precision::kTf32);
   assemble(/*with_weights=*/true);
   find_caches();
 }
 
-void StageParts::check() { assemble(/*with_weights=*/false); }
+void StageParts::prepare_trial() { assemble(/*with_weights=*/false); }
 
 void StageParts::assemble(bool with_weights) {
   make_teachers(with_weights);
@@ -161,22 +229,36 @@ void StageParts::find_caches() {
   if (plan_.train.teacher_cache == Switch::kOff || shape.views == 0) return;
   // Passes of another shape, on more threads or in another layout are summed in another order: what a student finds in
   // a cache must be what it would have computed.
-  std::string input = fmt::format("{} {} {} {} {}", data_.fingerprint, precision_name(), placement_.channels_last,
-                                  plan_.train.batch_size, at::get_num_threads());
+  std::string input =
+      fmt::format("{} {} {} {}", data_.fingerprint, precision_name(), placement_.channels_last, at::get_num_threads());
   for (const ComponentSpec& spec : plan_.train.augment) input += "\n" + spec.type + " " + spec.parameters.to_toml();
   const auto bytes = static_cast<std::int64_t>(c10::elementSize(placement_.precision));
   for (std::size_t i = 0; i < frozen_.size(); ++i) {
     if (frozen_[i]->in_training_mode()) continue;
-    const std::string name = teacher_identity(plan_.teachers[i], context_) + "\n" + input;
-    frozen_[i]->use_cache(context_.answers->find(name, shape, bytes, context_.device));
+    const std::string name =
+        fmt::format("{} {}\n{}", teacher_identity(plan_.teachers[i], context_), rows_of_pass(*frozen_[i]), input);
+    frozen_[i]->use_cache(context_.answers->find(name, shape, bytes));
   }
 }
 
+std::int64_t StageParts::rows_of_pass(FrozenNetwork& teacher) const {
+  const std::int64_t batch = std::min(plan_.train.batch_size, samples());
+  const bool many = context_.device.is_cpu() && !teacher.model().convolutional();
+  const std::int64_t rows = many                       ? std::min(kBatchesOfPass * batch, std::max(batch, kMostRows))
+                            : context_.device.is_cpu() ? batch
+                                                       : std::max(batch, kRowsOnGpu);
+  return std::min(rows, samples());
+}
+
+std::int64_t StageParts::samples_ahead() const {
+  constexpr std::int64_t kBatches = 32, kPassesOnGpu = 4;
+  const std::int64_t batches = kBatches * plan_.train.batch_size;
+  return context_.device.is_cpu() ? batches : std::max(batches, kPassesOnGpu * kRowsOnGpu);
+}
+
 void StageParts::prepare_answers(const at::Tensor& index, std::int64_t epoch) {
-  for (const auto& teacher : frozen_) {
-    const std::int64_t batches = teacher->model().convolutional() ? 1 : kBatchesOfPass;
-    teacher->fill_cache(data_.train, augmentations_, index, view_key(epoch), batches * plan_.train.batch_size);
-  }
+  for (const auto& teacher : frozen_)
+    teacher->fill_cache(data_.train, augmentations_, index, view_key(epoch), rows_of_pass(*teacher));
 }
 
 void StageParts::choose_threads() const {
@@ -204,26 +286,26 @@ void StageParts::require(const LossNeeds& needs, const Network& student) {
       std::find_if(trained_.begin(), trained_.end(), [&](const auto& network) { return network.get() == &student; });
   require_taps(needs.student_taps, (*found)->model(), student.name());
   if (needs.teacher && frozen_.empty()) {
-    throw RecipeError(fmt::format(
-        "{}: error: a loss of scheme '{}' needs a teacher, and this stage has none\n    hint: give the stage "
-        "'teachers', or take a scheme with teachers",
-        plan_.scheme.location.to_string(), plan_.scheme.type));
+    throw RecipeError(plan_.scheme.location,
+                      fmt::format("a loss of scheme '{}' needs a teacher, and this stage has none", plan_.scheme.type),
+                      "give the stage 'teachers', or take a scheme with teachers");
   }
   if (needs.one_label && augmentations_.mixes()) {
-    throw RecipeError(fmt::format(
-        "{}: error: a loss of scheme '{}' wants one label per image, and an augmentation of this stage mixes images\n"
-        "    hint: take the mixing augmentation out, or a loss that takes mixed targets (cross_entropy, kd)",
-        plan_.scheme.location.to_string(), plan_.scheme.type));
+    throw RecipeError(
+        plan_.scheme.location,
+        fmt::format("a loss of scheme '{}' wants one label per image, and an augmentation of this stage mixes images",
+                    plan_.scheme.type),
+        "take the mixing augmentation out, or a loss that takes mixed targets (cross_entropy, kd)");
   }
   const std::vector<std::string> views = augmentations_.view_names();
   for (const ViewRequest& request : needs.views) {
     if (std::find(views.begin(), views.end(), request.name) != views.end()) continue;
-    throw RecipeError(fmt::format(
-        "{}: error: a loss of scheme '{}' wants the extra view '{}', and no augmentation of this stage makes it\n"
-        "    hint: {}",
-        plan_.scheme.location.to_string(), plan_.scheme.type, request.name,
-        views.empty() ? "an augmentation such as 'augmix' or 'same_class' adds views"
-                      : name_hint(request.name, views, "there are")));
+    throw RecipeError(plan_.scheme.location,
+                      fmt::format("a loss of scheme '{}' wants the extra view '{}', and no augmentation of this stage "
+                                  "makes it",
+                                  plan_.scheme.type, request.name),
+                      views.empty() ? "an augmentation such as 'augmix' or 'same_class' adds views"
+                                    : name_hint(request.name, views, "there are"));
   }
   for (const auto& teacher : frozen_) require_taps(needs.teacher_taps, teacher->model(), teacher->name());
 }

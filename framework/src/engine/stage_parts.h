@@ -13,6 +13,9 @@
 
 namespace kd {
 
+/// Batches of an epoch of a stage with so many samples. Throws RecipeError where there is none.
+KD_API std::int64_t batches_per_epoch(const StagePlan& plan, std::int64_t samples);
+
 /// The key of everything random in a stage.
 KD_API RandomKey stage_key(const ExperimentPlan& plan, const StagePlan& stage);
 
@@ -24,20 +27,23 @@ class StageParts final : public StageContext {
 
   /// Makes networks, teachers and scheme, ready for the first step.
   void prepare();
-  /// The same as far as it can be done before earlier stages are trained: for `kdrun validate`.
-  void check();
+  /// The same as far as it can be done before earlier stages are trained, with random weights for their networks.
+  void prepare_trial();
 
   const TrainingData& training_data() const { return data_; }
   const AugmentationChain& augmentations() const { return augmentations_; }
   std::vector<std::unique_ptr<TrainedNetwork>>& trained() { return trained_; }
+  const std::vector<std::unique_ptr<FrozenNetwork>>& frozen() const { return frozen_; }
   Scheme& scheme() { return *scheme_; }
   void begin_step(std::int64_t step);
-  /// Makes the teachers' answers to the samples at `index` ready, where they are cached.
+  /// Makes the teachers' answers to the samples at `index`, which are on the CPU, ready where they are cached.
   void prepare_answers(const at::Tensor& index, std::int64_t epoch);
   RandomKey key() const { return key_; }
   /// Of what augmentations make of the samples in an epoch.
   RandomKey view_key(std::int64_t epoch) const { return view_key_.with(static_cast<std::uint64_t>(epoch)); }
-  /// "fp32", "bf16" or "fp16".
+  /// Samples that cached teachers should be asked for ahead: enough for a few passes.
+  std::int64_t samples_ahead() const;
+  /// "fp32", "tf32", "bf16" or "fp16".
   std::string precision_name() const;
   /// What the settings left open and prepare() decided: "bf16, channels last, 2 threads, cached teachers".
   std::string describe() const;
@@ -53,6 +59,10 @@ class StageParts final : public StageContext {
  private:
   void make_networks();
   void make_teachers(bool with_weights);
+  /// Throws RecipeError where a teacher was trained on images or classes that are not those of this stage.
+  void require_same_data(const TeacherPlan& teacher) const;
+  /// Rows of a pass in which `teacher` fills its cache.
+  std::int64_t rows_of_pass(FrozenNetwork& teacher) const;
   void assemble(bool with_weights);
   void choose_threads() const;
   void find_caches();
@@ -60,7 +70,7 @@ class StageParts final : public StageContext {
   const StagePlan& plan_;
   const RunContext& context_;
   RandomKey key_, view_key_;
-  TrainingData data_;
+  const TrainingData& data_;
   AugmentationChain augmentations_;
   Placement placement_;
   std::vector<std::unique_ptr<TrainedNetwork>> trained_;

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/device.h"
+#include "engine/numerics_digest.h"
 #include "files/atomic_file.h"
 #include "files/digest.h"
 #include "kd/diagnostics.h"
@@ -17,9 +19,6 @@
 
 namespace kd {
 namespace {
-
-/// Raised whenever the same settings come to give other numbers.
-constexpr const char* kNumerics = "kdrun-numerics-2";
 
 /// Settings of a stage that change its speed, not its result.
 constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "teachers",
@@ -83,8 +82,9 @@ std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, 
   Value settings = plan.resolved;
   for (const char* key : kWithoutEffect) settings.erase(key);
   Digest digest;
-  digest.add(fmt::format("{} torch {} seed {} device {} precision {} steps {} deterministic {}\n", kNumerics,
-                         TORCH_VERSION, context.plan.seed, context.device.is_cuda() ? "cuda" : "cpu", precision,
+  digest.add(fmt::format("numerics {} torch {} seed {} device {} {} precision {} steps {} deterministic {}\n",
+                         KD_NUMERICS_DIGEST, TORCH_VERSION, context.plan.seed,
+                         context.device.is_cuda() ? "cuda" : "cpu", device_identity(context.device), precision,
                          context.max_steps, context.deterministic));
   digest.add(settings.to_toml()).add(data_fingerprint);
   // A plugin that was edited gives another result under the same settings.
@@ -103,35 +103,67 @@ std::filesystem::path stage_folder(const RunContext& context, const std::string&
   return context.runs_folder / ".stages" / (stage + "-" + fingerprint.substr(0, 16));
 }
 
-void write_result(const StageResult& result) {
-  nlohmann::ordered_json json{{"stage", result.stage},         {"fingerprint", result.fingerprint},
-                              {"epochs", result.epochs},       {"seconds", result.seconds},
-                              {"precision", result.precision}, {"networks", nlohmann::json::array()}};
+namespace {
+
+/// SHA-256 of a result without its own digest.
+std::string digest_of(nlohmann::ordered_json json) {
+  json.erase("digest");
+  return Digest().add(json.dump()).hex();
+}
+
+StageResult checked_result(const std::filesystem::path& folder) {
+  const auto json = nlohmann::ordered_json::parse(read_text(folder / "result.json"));
+  if (json.at("digest") != digest_of(json)) throw FileError((folder / "result.json").string() + " was changed");
+  StageResult result;
+  result.stage = json.at("stage");
+  result.fingerprint = json.at("fingerprint");
+  result.folder = folder;
+  result.epochs = json.at("epochs");
+  result.seconds = json.at("seconds");
+  result.precision = json.at("precision");
+  result.reused = true;
+  for (const auto& network : json.at("networks")) result.networks.push_back(network_from_json(network));
+  if (result.networks.empty()) throw FileError((folder / "result.json").string() + " names no network");
+  for (const char* checkpoint : {"last", "best"}) verify_checkpoint(folder / "ckpt" / checkpoint);
+  return result;
+}
+
+}  // namespace
+
+void write_result(const StageResult& result, const std::string& settings) {
+  write_file(result.folder / "settings.toml", settings);
+  nlohmann::ordered_json json{{"stage", result.stage},
+                              {"fingerprint", result.fingerprint},
+                              {"epochs", result.epochs},
+                              {"seconds", result.seconds},
+                              {"precision", result.precision},
+                              {"settings_sha256", Digest().add(settings).hex()},
+                              {"networks", nlohmann::json::array()}};
   for (const NetworkResult& network : result.networks) json["networks"].push_back(to_json(network));
+  json["digest"] = digest_of(json);
   write_file(result.folder / "result.json", json.dump(2) + "\n");
 }
 
-std::optional<StageResult> read_result(const std::filesystem::path& folder) {
-  if (!std::filesystem::exists(folder / "result.json")) return std::nullopt;
+std::optional<StageResult> read_result(const std::filesystem::path& folder, std::string* why) {
+  const auto damaged = [why](const std::string& reason) -> std::optional<StageResult> {
+    if (why != nullptr) *why = reason;
+    return std::nullopt;
+  };
+  if (!std::filesystem::exists(folder / "result.json")) return damaged("");
   try {
-    const auto json = nlohmann::json::parse(read_text(folder / "result.json"));
-    StageResult result;
-    result.stage = json.at("stage");
-    result.fingerprint = json.at("fingerprint");
-    result.folder = folder;
-    result.epochs = json.at("epochs");
-    result.seconds = json.at("seconds");
-    result.precision = json.at("precision");
-    result.reused = true;
-    for (const auto& network : json.at("networks")) result.networks.push_back(network_from_json(network));
-    if (result.networks.empty()) return std::nullopt;
-    verify_checkpoint(folder / "ckpt" / "last");
-    return result;
-  } catch (const FileError&) {
-    return std::nullopt;
+    return checked_result(folder);
+  } catch (const FileError& error) {
+    return damaged(error.what());
   } catch (const nlohmann::json::exception&) {
-    return std::nullopt;
+    return damaged((folder / "result.json").string() + " is damaged");
   }
+}
+
+void heal_settings(const std::filesystem::path& folder, const std::string& settings) {
+  const auto json = nlohmann::json::parse(read_text(folder / "result.json"));
+  const std::filesystem::path file = folder / "settings.toml";
+  const bool intact = std::filesystem::is_regular_file(file) && file_digest(file) == json.value("settings_sha256", "");
+  if (!intact) write_file(file, settings);
 }
 
 std::filesystem::path network_file(const StageResult& stage, const std::string& network,

@@ -22,9 +22,13 @@ KD_API std::filesystem::path stage_folder(const RunContext& context, const std::
 /// What a teacher's answers follow from: its weights, by the fingerprint of their stage or file.
 KD_API std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context);
 
-KD_API void write_result(const StageResult& result);
-/// The result in `folder` if a stage was finished there and its networks are intact.
-KD_API std::optional<StageResult> read_result(const std::filesystem::path& folder);
+/// Writes settings.toml and result.json, which holds the digests of both: a changed number or setting is found out.
+KD_API void write_result(const StageResult& result, const std::string& settings);
+/// The result in `folder` if a stage was finished there and its numbers and networks are intact; else `why` says what
+/// is not, or is empty where no stage was finished.
+KD_API std::optional<StageResult> read_result(const std::filesystem::path& folder, std::string* why = nullptr);
+/// Writes settings.toml anew where it is not what the result was made with.
+KD_API void heal_settings(const std::filesystem::path& folder, const std::string& settings);
 
 /// The weights of a network of a finished stage. `checkpoint` is "last" or "best". Throws FileError where it is
 /// damaged.

@@ -20,9 +20,14 @@ extern "C" void on_stop_signal(int) {
 }  // namespace
 
 void watch_stop_signals() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_stop_signal;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before{};
+    // nohup ignores SIGHUP, and a shell ignores SIGINT for what it starts in the background: so it stays.
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;
+    ::sigaction(signal, &action, nullptr);
+  }
 }
 
 bool stop_requested() { return requests > 0; }

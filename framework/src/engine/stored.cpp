@@ -1,7 +1,9 @@
 // stored.h
 #include "engine/stored.h"
 
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 
@@ -34,10 +36,12 @@ StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& netw
   const auto file = network_file(stage, network.name, checkpoint);
   load_state_dict(*model_, read_safetensors(file), file.string());
   placement_ = {device, precision_named(stage.precision), use_channels_last(train, model_->convolutional())};
+  tf32_ = stage.precision == "tf32";
   set_memory_order(*model_, placement_);
 }
 
 at::Tensor StoredNetwork::logits(const ImageSet& set) {
+  allow_tf32(tf32_);
   return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_);
 }
 
@@ -128,23 +132,63 @@ std::vector<std::filesystem::path> export_stage(const std::filesystem::path& sta
   return files;
 }
 
-NetworkResult check_weights(const TensorMap& weights, const std::string& source, const std::string& model,
-                            const std::string& data, bool evaluate, const std::filesystem::path& data_root) {
+std::vector<TapShape> describe_taps(const std::string& model) {
+  const DataInfo info{3, 32, 32, std::vector<std::string>(100, "class"), {}, {}};
+  const auto network = place_model(parse_component("model", {}, model), info, {}, {});
+  Taps taps(network->tap_names());
+  network->module()->eval();
+  network->forward(at::zeros({1, info.channels, info.height, info.width}), {.taps = &taps, .key = {}});
+  std::vector<TapShape> shapes;
+  for (const std::string& name : network->tap_names()) {
+    TapShape shape{name, {"N"}};
+    for (std::int64_t i = 1; i < taps.at(name).dim(); ++i) shape.shape.push_back(std::to_string(taps.at(name).size(i)));
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
+namespace {
+
+TensorMap renamed(const TensorMap& weights, const std::vector<std::pair<std::string, std::string>>& names) {
+  TensorMap result;
+  for (const auto& [name, tensor] : weights) {
+    std::string known = name;
+    for (const auto& [from, to] : names) {
+      if (name.starts_with(from)) known = to + name.substr(from.size());
+    }
+    if (!result.emplace(known, tensor).second) throw FileError("two tensors are called '" + known + "' after renaming");
+  }
+  return result;
+}
+
+}  // namespace
+
+ImportedWeights import_weights(const Weights& weights, const ImportRequest& request) {
   const Placement placement;
-  const ComponentSpec data_spec = parse_component("dataset", fields_of<DataSelection>(), data);
-  NetworkResult result{.name = "model", .model = parse_component("model", {}, model), .parameters = 0, .test = {}};
-  const auto set =
-      evaluate ? std::make_optional(load_training_data(data_spec, data_root, 0, placement.device)) : std::nullopt;
-  const DataInfo info = set ? set->info : make<DataSet>(data_spec, {.root = data_root})->info();
-  const auto network = place_model(result.model, info, {}, placement);
-  load_state_dict(*network, weights, source);
-  result.parameters = count_parameters(*network);
-  if (!set) return result;
+  const ComponentSpec data = parse_component("dataset", fields_of<DataSelection>(), request.data);
+  ImportedWeights imported{
+      .tensors = weights.tensors,
+      .network = {.name = "model", .model = parse_component("model", {}, request.model), .parameters = 0, .test = {}},
+      .notes = weights.notes};
+  const auto set = request.evaluate
+                       ? std::make_optional(load_training_data(data, request.data_root, 0, placement.device))
+                       : std::nullopt;
+  const DataInfo info = set ? set->info : make<DataSet>(data, {.root = request.data_root})->info();
+  const auto network = place_model(imported.network.model, info, {}, placement);
+  if (!request.prefix.empty()) imported.tensors = with_prefix(imported.tensors, request.prefix);
+  std::string note;
+  imported.tensors = without_common_prefix(std::move(imported.tensors), state_names(*network), &note);
+  if (!note.empty()) imported.notes.push_back(note);
+  imported.tensors = renamed(imported.tensors, request.renamed);
+  require_finite(imported.tensors, request.source);
+  load_state_dict(*network, imported.tensors, request.source);
+  imported.network.parameters = count_parameters(*network);
+  if (!set) return imported;
   const AugmentationChain normalisation({parse_component("augmentation", {}, "{ type = 'normalize' }")}, info);
-  result.test = measure_classification(
+  imported.network.test = measure_classification(
       evaluate_logits(*network, placement, set->test, normalisation, TrainSettings{}.evaluation_batch_size),
       set->test.labels);
-  return result;
+  return imported;
 }
 
 }  // namespace kd

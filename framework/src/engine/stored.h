@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/batches.h"
@@ -12,6 +13,7 @@
 #include "engine/run_context.h"
 #include "kd/analysis.h"
 #include "kd/model.h"
+#include "record/weights.h"
 
 namespace kd {
 
@@ -30,6 +32,7 @@ class KD_API StoredNetwork {
   AugmentationChain augmentations_;
   Placement placement_;
   std::int64_t batch_size_;
+  bool tf32_ = false;
 };
 
 /// A trained network with its answers to the test split and, where `data` has one, the validation split.
@@ -64,10 +67,33 @@ KD_API std::vector<std::filesystem::path> export_stage(const std::filesystem::pa
                                                        const std::string& checkpoint, const std::string& format,
                                                        const std::filesystem::path& folder);
 
-/// Checks `weights` against the network `model` for the data set `data` (both TOML text) and, where `evaluate` says so,
-/// measures it on the test split with the data set's normalisation. Throws FileError that lists every name that is
-/// missing, unexpected or of another shape; `source` is named.
-KD_API NetworkResult check_weights(const TensorMap& weights, const std::string& source, const std::string& model,
-                                   const std::string& data, bool evaluate, const std::filesystem::path& data_root);
+/// A feature of a network, and its shape with "N" for the number of images.
+struct KD_API TapShape {
+  std::string name;
+  std::vector<std::string> shape;
+};
+
+/// The features that the network `model` (TOML text) offers, for images 3×32×32 of 100 classes.
+KD_API std::vector<TapShape> describe_taps(const std::string& model);
+
+/// How weights that others published are taken.
+struct KD_API ImportRequest {
+  std::string source;       ///< named in messages
+  std::string model, data;  ///< TOML text: the network, and the data set that it is for
+  std::string prefix;       ///< only names that begin so, without it
+  std::vector<std::pair<std::string, std::string>> renamed;  ///< beginnings of names, and what they become
+  bool evaluate = false;                                     ///< on the test split, with the data set's normalisation
+  std::filesystem::path data_root;
+};
+
+struct KD_API ImportedWeights {
+  TensorMap tensors;  ///< under the names of the network
+  NetworkResult network;
+  std::vector<std::string> notes;  ///< a line for whatever was passed over or renamed
+};
+
+/// Checks weights against a network. Throws FileError that says which names are missing, unexpected or of another
+/// shape, and which tensors hold NaN or infinite numbers.
+KD_API ImportedWeights import_weights(const Weights& weights, const ImportRequest& request);
 
 }  // namespace kd

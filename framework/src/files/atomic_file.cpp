@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -68,6 +69,36 @@ void replace_link(const std::filesystem::path& link, const std::filesystem::path
   std::filesystem::remove(temporary);
   std::filesystem::create_symlink(target, temporary);
   std::filesystem::rename(temporary, link);
+}
+
+namespace {
+
+/// Where a folder waits that another one replaces, on file systems that cannot exchange two.
+std::filesystem::path aside(const std::filesystem::path& kept) { return kept.string() + ".replaced"; }
+
+}  // namespace
+
+void replace_folder(const std::filesystem::path& kept, const std::filesystem::path& fresh) {
+  if (!std::filesystem::exists(kept)) {
+    std::filesystem::rename(fresh, kept);
+  } else if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, kept.c_str(), RENAME_EXCHANGE) == 0) {
+    std::filesystem::remove_all(fresh);
+  } else {
+    std::filesystem::remove_all(aside(kept));
+    std::filesystem::rename(kept, aside(kept));
+    std::filesystem::rename(fresh, kept);
+    std::filesystem::remove_all(aside(kept));
+  }
+  flush_to_disk(kept.parent_path());
+}
+
+void recover_folder(const std::filesystem::path& kept) {
+  if (!std::filesystem::exists(aside(kept))) return;
+  if (std::filesystem::exists(kept)) {
+    std::filesystem::remove_all(aside(kept));
+  } else {
+    std::filesystem::rename(aside(kept), kept);
+  }
 }
 
 std::string read_text(const std::filesystem::path& file) {

@@ -19,6 +19,12 @@ KD_API void flush_to_disk(const std::filesystem::path& path);
 /// Makes `link` a symbolic link to `target`, replacing a link that is there in one step.
 KD_API void replace_link(const std::filesystem::path& link, const std::filesystem::path& target);
 
+/// Puts the folder `fresh` in the place of the folder `kept`, which may be missing, and removes what was there.
+/// Wherever a kill strikes, one of them is under the name of `kept`, or recover_folder() brings it back.
+KD_API void replace_folder(const std::filesystem::path& kept, const std::filesystem::path& fresh);
+/// Ends a replace_folder() that was cut off.
+KD_API void recover_folder(const std::filesystem::path& kept);
+
 /// The whole text of a file. Throws kd::FileError where it cannot be read.
 KD_API std::string read_text(const std::filesystem::path& file);
 

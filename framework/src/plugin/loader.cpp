@@ -13,6 +13,7 @@
 #include <iterator>
 #include <set>
 
+#include "kd/interface_digest.h"
 #include "kd/plugin.h"
 #include "plugin/registry.h"
 
@@ -60,6 +61,9 @@ std::filesystem::path own_folder() {
   return std::filesystem::path(boost::dll::this_line_location().string()).parent_path();
 }
 
+/// The build tree is laid out as the installed one.
+std::filesystem::path own_plugins() { return own_folder() / "kdrun" / "plugins"; }
+
 }  // namespace
 
 std::string read_stamp(const std::filesystem::path& library) {
@@ -87,8 +91,8 @@ std::string read_stamp(const std::filesystem::path& library) {
 }
 
 std::string own_stamp() {
-  return "api=" KD_TEXT(KD_PLUGIN_API_VERSION) " torch=" KD_TORCH_VERSION
-                                               " cxx11abi=" KD_TEXT(_GLIBCXX_USE_CXX11_ABI) " sanitize=" KD_SANITIZE;
+  return "interface=" KD_INTERFACE_DIGEST " torch=" KD_TORCH_VERSION
+         " cxx11abi=" KD_TEXT(_GLIBCXX_USE_CXX11_ABI) " sanitize=" KD_SANITIZE;
 }
 
 std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>& given) {
@@ -101,14 +105,15 @@ std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>
       rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
     }
   }
-  // The build tree is laid out as the installed one.
-  folders.push_back(own_folder() / "kdrun" / "plugins");
+  folders.push_back(own_plugins());
   return folders;
 }
 
 namespace {
 
 void load_library(const std::filesystem::path& file) {
+  // A pipe or an endless device under the name of a library would be read for ever.
+  if (!std::filesystem::is_regular_file(file)) throw Error("this is no regular file");
   const std::string stamp = read_stamp(file);
   if (stamp != own_stamp()) {
     throw Error(
@@ -141,6 +146,9 @@ std::vector<std::string> load_plugins(const std::vector<std::string>& more_folde
   for (const std::filesystem::path& folder : plugin_folders(more_folders)) {
     std::error_code error;
     std::vector<std::filesystem::path> files;
+    if (!std::filesystem::is_directory(folder) && folder != own_plugins() && seen->insert(folder).second) {
+      registry().refuse(folder, "there is no such folder, and --plugin-dir or KDRUN_PLUGIN_PATH names it");
+    }
     for (const auto& item : std::filesystem::directory_iterator(folder, error)) {
       if (item.path().extension() == ".so") files.push_back(item.path());
     }

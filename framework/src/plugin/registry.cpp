@@ -3,7 +3,31 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
+#include "recipe/plan.h"
+
 namespace kd {
+
+namespace {
+
+/// A parameter called as a key of its place, or declared twice, would be swallowed: a recipe could not set it.
+void check_declaration(const RegisteredComponent& component) {
+  std::set<std::string> names;
+  for (const FieldInfo& field : component.fields) {
+    if (!names.insert(field.name).second) {
+      throw Error(fmt::format("{} '{}' ({}) declares the parameter '{}' twice", component.kind, component.name,
+                              component.source, field.name));
+    }
+  }
+  for (const std::string& key : keys_beside(component.kind)) {
+    if (!names.contains(key)) continue;
+    throw Error(fmt::format("{} '{}' ({}) declares a parameter '{}', which is a key that stands beside every {}",
+                            component.kind, component.name, component.source, key, component.kind));
+  }
+}
+
+}  // namespace
 
 Registry::~Registry() = default;
 
@@ -18,6 +42,7 @@ void Registry::add(const detail::Entry* entries, const std::filesystem::path& li
                                   .fields = entry->describe(),
                                   .roles = entry->roles(),
                                   .entry = entry};
+    check_declaration(component);
     const std::pair key(component.kind, component.name);
     const auto in_library = added.find(key);
     const RegisteredComponent* taken = in_library != added.end() ? &in_library->second : find(key.first, key.second);
@@ -92,18 +117,24 @@ const std::vector<std::string>& component_kinds() {
 void* detail::create_component(const ComponentSpec& spec, const void* context) {
   const RegisteredComponent* component = registry().find(spec.kind, spec.type);
   if (component == nullptr) throw Error(fmt::format("there is no {} '{}'", spec.kind, spec.type));
-  const std::string place = spec.location.to_string();
-  const std::string what = fmt::format("{}{} '{}'", place.empty() ? "" : place + ": error: ", spec.kind, spec.type);
+  const std::string what = fmt::format("{} '{}'", spec.kind, spec.type);
   try {
     return component->entry->create(spec.parameters, context);
   } catch (const Error& error) {
-    throw Error(what + ": " + error.what(), error.code());
+    std::vector<Problem> problems = error.problems();
+    for (Problem& problem : problems) {
+      problem.message = what + ": " + problem.message;
+      if (!problem.location.source) problem.location = spec.location;
+    }
+    if (error.code() == ExitCode::kUsage) throw RecipeError(std::move(problems));
+    throw Error(std::move(problems), error.code());
   } catch (const std::exception& error) {
-    throw Error(
-        fmt::format("{} could not be made: {} (library {})", what, message_of(error), component->library.string()));
+    throw Error({{spec.location, fmt::format("{} could not be made: {} (library {})", what, message_of(error),
+                                             component->library.string())}});
   } catch (...) {
-    throw Error(fmt::format("{} could not be made: its constructor threw something that is no exception (library {})",
-                            what, component->library.string()));
+    throw Error({{spec.location,
+                  fmt::format("{} could not be made: its constructor threw something that is no exception (library {})",
+                              what, component->library.string())}});
   }
 }
 

@@ -42,12 +42,26 @@ std::vector<std::string> check_manifest(const std::filesystem::path& folder) {
   return names;
 }
 
+/// The name of the best checkpoint of a stage when `checkpoint` was written.
+std::string best_of(const std::filesystem::path& checkpoint) {
+  const auto state = nlohmann::json::parse(read_text(checkpoint / kState), nullptr, /*allow_exceptions=*/false);
+  if (!state.is_object()) throw FileError((checkpoint / kState).string() + " is damaged");
+  return state.value("best", checkpoint.filename().string());
+}
+
 }  // namespace
+
+std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}", step); }
+
+void repair_links(const std::filesystem::path& checkpoint) {
+  replace_link(checkpoint.parent_path() / "last", checkpoint.filename());
+  replace_link(checkpoint.parent_path() / "best", best_of(checkpoint));
+}
 
 std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std::int64_t step,
                                        const Checkpoint& checkpoint) {
   std::filesystem::create_directories(folder);
-  const std::filesystem::path result = folder / fmt::format("step-{:08}", step);
+  const std::filesystem::path result = folder / checkpoint_name(step);
   const std::filesystem::path temporary = folder / fmt::format(".tmp-{}", ::getpid());
   std::filesystem::remove_all(temporary);
   std::filesystem::create_directories(temporary);
@@ -63,11 +77,7 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& folder, std:
   }
   write_file(temporary / kManifest, manifest.dump(2) + "\n");
   flush_to_disk(temporary);
-  // One of the same step is moved aside first, so that at no moment there is neither.
-  const std::filesystem::path aside = folder / fmt::format(".tmp-{}-old", ::getpid());
-  if (std::filesystem::exists(result)) std::filesystem::rename(result, aside);
-  std::filesystem::rename(temporary, result);
-  flush_to_disk(folder);
+  replace_folder(result, temporary);  // there may be one of the same step
   return result;
 }
 
@@ -91,7 +101,8 @@ std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::pa
   std::vector<std::filesystem::path> candidates;
   std::error_code error;
   for (const auto& item : std::filesystem::directory_iterator(folder, error)) {
-    if (item.path().filename().string().starts_with("step-")) candidates.push_back(item.path());
+    const std::string name = item.path().filename().string();
+    if (name.starts_with("step-")) candidates.push_back(folder / name.substr(0, name.find('.')));
   }
   const auto step_of = [](const std::filesystem::path& path) {
     return std::strtoll(path.filename().c_str() + std::strlen("step-"), nullptr, 10);
@@ -99,8 +110,11 @@ std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::pa
   std::sort(candidates.begin(), candidates.end(),
             [&](const auto& a, const auto& b) { return step_of(a) > step_of(b); });
   for (const std::filesystem::path& candidate : candidates) {
+    recover_folder(candidate);
     try {
       check_manifest(candidate);
+      const std::filesystem::path best = folder / best_of(candidate);
+      if (best != candidate) check_manifest(best);
       return candidate;
     } catch (const FileError&) {
       continue;

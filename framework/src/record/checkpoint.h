@@ -30,8 +30,16 @@ KD_API void verify_checkpoint(const std::filesystem::path& checkpoint);
 /// Throws as verify_checkpoint does.
 KD_API Checkpoint read_checkpoint(const std::filesystem::path& checkpoint);
 
-/// The newest intact checkpoint in `folder`, if any. Damaged ones are passed over.
+/// The newest intact checkpoint in `folder`, if any. Damaged ones are passed over, and those whose best checkpoint so
+/// far
+/// (`best` in their state) is damaged: what they would go on to give is not to be had any more.
 KD_API std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
+
+/// Lets `last` and `best` point to this checkpoint and to the one that its state names: a kill may have struck before.
+KD_API void repair_links(const std::filesystem::path& checkpoint);
+
+/// The name of a checkpoint's folder.
+KD_API std::string checkpoint_name(std::int64_t step);
 
 /// Removes the checkpoints in `folder` that neither `last` nor `best` points to.
 KD_API void remove_old_checkpoints(const std::filesystem::path& folder);

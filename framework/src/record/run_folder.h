@@ -1,6 +1,7 @@
 // The folder of a run: what was asked, what came out, on what machine.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@ struct KD_API RunFacts {
   std::string recipe_file;
   std::vector<std::string> arguments;
   std::string device;
+  std::int64_t max_steps = 0;  ///< after which each stage was ended; 0: the run is whole
 };
 
 class KD_API RunFolder {

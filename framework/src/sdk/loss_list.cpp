@@ -90,7 +90,7 @@ std::vector<Term> LossList::operator()(const LossInput& input) const {
   std::vector<Term> terms;
   for (const Item& item : items_) {
     const double weight = item.weight.at(input.time);
-    if (weight != 0) terms.push_back({item.name, (*item.loss)(input), weight});
+    if (weight != 0) terms.push_back({item.name, (*item.loss)(input), weight, item.loss->labelled_rows_only()});
   }
   return terms;
 }
@@ -143,12 +143,14 @@ Pass forward(Network& network, const LossNeeds& needs, const Batch& batch) {
 
 void Objective::step(const Batch& batch, const Outputs* teacher, Updater& updater) const {
   const Pass pass = forward(network_, needs_, batch);
-  updater.update(network_, losses_({.student = pass.outputs,
-                                    .teacher = teacher,
-                                    .targets = batch.targets,
-                                    .index = batch.index,
-                                    .time = updater.time(),
-                                    .views = pass.views}));
+  updater.update(network_,
+                 losses_({.student = pass.outputs,
+                          .teacher = teacher,
+                          .targets = batch.targets,
+                          .index = batch.index,
+                          .time = updater.time(),
+                          .views = pass.views}),
+                 {.logits = pass.outputs.logits, .targets = batch.targets});
 }
 
 }  // namespace kd

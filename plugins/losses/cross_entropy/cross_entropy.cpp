@@ -58,6 +58,8 @@ class CrossEntropy final : public kd::Loss {
 
   explicit CrossEntropy(const Params& params) : params_(params) {}
 
+  bool labelled_rows_only() const override { return true; }
+
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor given = logit::precise(input.student.logits);
     const at::Tensor scored = params_.rescale ? logit::rescale(given) : given;

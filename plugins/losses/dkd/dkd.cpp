@@ -63,6 +63,7 @@ class DecoupledLoss final : public kd::Loss {
   kd::LossNeeds needs() const override {
     return {.teacher = true, .student_taps = {}, .teacher_taps = {}, .views = {}, .one_label = true};
   }
+  bool labelled_rows_only() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = logit::precise_pair(input);

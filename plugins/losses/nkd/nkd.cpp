@@ -29,6 +29,7 @@ class NormalizedLoss final : public kd::Loss {
   kd::LossNeeds needs() const override {
     return {.teacher = true, .student_taps = {}, .teacher_taps = {}, .views = {}, .one_label = true};
   }
+  bool labelled_rows_only() const override { return true; }
 
   /// −q(label) ln p(label) − γλ² Σ N(q) ln N(p), with N the softmax over the classes that are not the label's.
   at::Tensor operator()(const kd::LossInput& input) override {

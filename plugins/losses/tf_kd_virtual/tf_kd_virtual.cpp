@@ -53,6 +53,8 @@ class VirtualTeacherLoss final : public kd::Loss {
     less_entropy_ = teacher_.label * std::log(teacher_.label) + others * teacher_.other * std::log(teacher_.other);
   }
 
+  bool labelled_rows_only() const override { return true; }
+
   /// Σ q ln q − Σ q ln p of each row; q has two values, so that the second sum is one of −ln p(label) and Σ ln p. Of a
   /// mixed sample it is the sum of both teachers' divergences, weighted as the labels are.
   at::Tensor operator()(const kd::LossInput& input) override {

@@ -102,11 +102,11 @@ class EnsembleKd final : public kd::Scheme {
     const kd::LossInput input = passes::input(pass, batch, updater.time());
     lessons::Terms terms;
     const double hard = hard_weight_.at(input.time), soft = soft_weight_.at(input.time);
-    if (hard != 0) terms.push_back({"cross_entropy", (*hard_loss_)(input), hard});
+    if (hard != 0) terms.push_back({"cross_entropy", (*hard_loss_)(input), hard, hard_loss_->labelled_rows_only()});
     if (soft != 0) terms.push_back({"ensemble", soft_loss(input, teachers), soft});
     for (kd::Term& term : lessons_->on_labels(input)) terms.push_back(std::move(term));
     for (kd::Term& term : lessons_->from_tutors(input, teachers)) terms.push_back(std::move(term));
-    updater.update(*student_, terms);
+    updater.update(*student_, terms, {.logits = pass.outputs.logits, .targets = batch.targets});
   }
 
  private:

@@ -114,10 +114,10 @@ TEST(MixupKd, DoublesTheBatchAndMixesTheTeachersLogits) {
   }
 }
 
-TEST(MixupKd, DrawsOneWeightForTheBatchAndAnotherInTheNextStep) {
+TEST(MixupKd, DrawsOneWeightForTheBatchAndAnotherInTheNextEpoch) {
   fakes::Stage stage = make("");
   std::vector<double> weights;
-  for (const std::int64_t number : {0, 1, 0}) {
+  for (const std::int64_t number : {0, 10, 0}) {  // of two epochs
     step(stage, number);
     const std::vector<Pair> pairs = unmix(stage.batch.images, seen(stage, fakes::kSamples));
     double weight = 1;
@@ -165,6 +165,23 @@ TEST(MixupKd, MayShowBothTheMixedImagesOfAShareOfTheBatch) {
   EXPECT_NEAR(terms[0].value.item<double>(),
               mixed_cross_entropy(fakes::probabilities(student, 1), unmix(stage.batch.images, seen(stage, 0))), 1e-4);
   EXPECT_NEAR(terms[1].value.item<double>(), soft_loss(fakes::probabilities(teacher, kTemperature), student), 1e-3);
+}
+
+TEST(MixupKd, CountsAnswersAgainstWhatTheyShouldHaveBeen) {
+  for (const at::Device& device : kd::testing::devices()) {
+    for (const bool doubled : {true, false}) {
+      fakes::Stage stage = make(doubled ? "" : ", layout = 'mixed'", device);
+      step(stage);
+      const at::Tensor& images = stage.network.seen_images.back();
+      const at::Tensor& counted = stage.updater.counted_logits.back();
+      const kd::Targets& targets = stage.updater.counted_targets.back();
+      // Of the doubled layout the unmixed half against its labels; mixed images against both of their labels.
+      EXPECT_EQ(counted.size(0), fakes::kSamples);
+      EXPECT_TRUE(counted.equal(stage.network.classifier.logits(images.narrow(0, 0, fakes::kSamples)).detach()));
+      EXPECT_TRUE(targets.labels.equal(stage.batch.targets.labels));
+      EXPECT_EQ(targets.mixed(), !doubled);
+    }
+  }
 }
 
 TEST(MixupKd, MayMixTheLogitsOfEachSampleByItsOwnWeight) {

@@ -125,20 +125,28 @@ class Updater final : public kd::Updater {
  public:
   explicit Updater(Events& events) : events_(events) {}
 
-  void update(kd::Network& network, const std::vector<kd::Term>& terms) override {
+  void update(kd::Network& network, const std::vector<kd::Term>& terms, const kd::Counted& counted) override {
     events_.push_back("update " + network.name());
     updates.emplace_back(&network, terms);
+    counted_logits.push_back(counted.logits.detach());
+    counted_targets.push_back(counted.targets);
     if (learning_rate == 0) return;
     auto& trained = dynamic_cast<Network&>(network);
     // As optimizers do, past the version counter of autograd.
-    trained.classifier.weight.data().sub_(gradient(terms, trained).to(at::kFloat), learning_rate);
+    at::Tensor weight = trained.classifier.weight.data();
+    weight.sub_(gradient(terms, trained).to(weight.options()), learning_rate);
   }
   kd::ScheduleTime time() const override { return now; }
   kd::RandomKey key() const override { return kd::RandomKey{}.with(static_cast<std::uint64_t>(now.step)); }
+  kd::RandomKey epoch_key() const override {
+    return kd::RandomKey{}.with(static_cast<std::uint64_t>(now.whole_epoch()));
+  }
 
   kd::ScheduleTime now{.step = 0, .steps_per_epoch = 10, .epochs = 2};
   double learning_rate = 0;
   std::vector<std::pair<kd::Network*, std::vector<kd::Term>>> updates;
+  std::vector<at::Tensor> counted_logits;  ///< of each update
+  std::vector<kd::Targets> counted_targets;
 
  private:
   Events& events_;

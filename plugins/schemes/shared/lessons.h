@@ -26,7 +26,7 @@ inline void add_share(Terms& sum, const Terms& terms, double share) {
     const at::Tensor part = share == 1 ? term.value : term.value * share;
     const auto known = std::find_if(sum.begin(), sum.end(), [&](const auto& one) { return one.name == term.name; });
     if (known == sum.end()) {
-      sum.push_back({term.name, part, term.weight});
+      sum.push_back({term.name, part, term.weight, term.labelled_rows_only});
     } else {
       known->value = known->value + part;
     }

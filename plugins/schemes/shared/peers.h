@@ -95,7 +95,8 @@ class PeerScheme : public kd::Scheme {
     }
     if (options_.feature_l2 > 0) refuse_unequal_widths(answers);
     for (std::size_t k = 0; k < members_.size(); ++k) {
-      updater.update(members_[k].network, terms(k, passes::input(passes[k], batch, updater.time()), answers));
+      updater.update(members_[k].network, terms(k, passes::input(passes[k], batch, updater.time()), answers),
+                     {.logits = passes[k].outputs.logits, .targets = batch.targets});
       passes[k] = {};
       const bool last = k + 1 == members_.size();
       const bool again = options_.order == Order::kAlternating && (!last || options_.batch_norm_twice);
@@ -152,7 +153,8 @@ class PeerScheme : public kd::Scheme {
     const double weight = mimicry_weight_.at(input.time);
     if (weight != 0) {
       for (kd::Term& term : members_[k].lessons.from_tutors(input, tutors(k, answers))) {
-        terms.push_back({term.name, term.value, term.weight * weight});
+        term.weight *= weight;
+        terms.push_back(std::move(term));
       }
     }
     if (options_.feature_l2 > 0) {

@@ -61,7 +61,7 @@ class VanillaKd final : public kd::Scheme {
     if (params_.stop_epoch == 0 || time.epoch() < params_.stop_epoch) {
       lessons::add_share(terms, lessons_->from_tutors(input, answers(batch)), 1);
     }
-    updater.update(*student_, terms);
+    updater.update(*student_, terms, {.logits = pass.outputs.logits, .targets = batch.targets});
   }
 
  private:

@@ -32,11 +32,13 @@ class OutsideKd final : public kd::Scheme {
   void step(const kd::Batch& batch, kd::Updater& updater) override {
     const kd::Outputs teacher = teacher_->outputs(batch, needs_.teacher_taps);
     const kd::Outputs student = student_->forward(batch.images, needs_.student_taps);
-    updater.update(*student_, (*losses_)({.student = student,
-                                          .teacher = &teacher,
-                                          .targets = batch.targets,
-                                          .index = batch.index,
-                                          .time = updater.time()}));
+    updater.update(*student_,
+                   (*losses_)({.student = student,
+                               .teacher = &teacher,
+                               .targets = batch.targets,
+                               .index = batch.index,
+                               .time = updater.time()}),
+                   {.logits = student.logits, .targets = batch.targets});
   }
 
  private:

@@ -1,0 +1,18 @@
+// What can be known of a stage before it is trained: its schedules over time, and one step of two images.
+#pragma once
+
+#include "engine/run_context.h"
+#include "engine/stage_parts.h"
+#include "kd/diagnostics.h"
+
+namespace kd {
+
+/// Reports each number of the stage that its schedule takes out of its range, in the first epoch that it does.
+void check_schedules(const StagePlan& plan, const RunContext& context, Diagnostics& diagnostics);
+
+/// Takes a forward and a backward step of two images through the stage, whose parts are prepared for a trial, at every
+/// time at which other numbers of its schedules are zero, and changes no weight. Throws where something does not fit: a
+/// feature, a width, an augmentation, a loss that is no scalar, no loss at all.
+void try_steps(const StagePlan& plan, StageParts& parts);
+
+}  // namespace kd
