@@ -3,6 +3,7 @@
 import argparse
 import collections
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -261,6 +262,22 @@ def nothing_is_overwritten():
     assert pathlib.Path("kept.safetensors").read_text() == "mine"
 
 
+def a_network_is_measured_on_images_as_it_saw_them():
+    """The run's network was trained on pixels in [0, 1]; most published ones on normalised images, which is what is taken unasked."""
+    result = json.loads((RUN / "stages/s/result.json").read_text())["networks"][0]["test"]
+    data = '{ type = "glyphs", train = 64, test = 64 }'
+    state = load_file(RUN / "stages/s/ckpt/last/model.safetensors")
+    torch.save(state, "val_loss0.0001")
+    said = kdrun("import", "val_loss0.0001", "--model", MODEL, "--data", data, "--evaluate", "--augment", "[]").stdout
+    assert f"NLL {result['nll']:.4f}" in said, (result, said)
+    assert same(load_file("val_loss0.0001.safetensors"), state)  # .0001 is no extension
+    normalised = kdrun("import", "val_loss0.0001", "--model", MODEL, "--data", data, "--evaluate", "--out", "n.safetensors").stdout
+    assert f"NLL {result['nll']:.4f}" not in normalised and "NLL" in normalised, normalised
+    error = kdrun("import", "val_loss0.0001", "--model", MODEL, "--data", data, "--evaluate", "--out", "never", "--augment",
+                  '{ type = "normalize" }', code=2).stderr
+    assert "want a list" in error, error
+
+
 def python_reads_what_is_exported():
     kdrun("export", RUN, "--format", "pth", "--out", "out")
     kdrun("export", RUN, "--format", "safetensors", "--out", "out")
@@ -299,4 +316,4 @@ main([what_repositories_keep_beside_the_weights_is_passed_over, prefixes_of_all_
       a_part_of_a_file_and_other_names_can_be_taken, a_hundred_wrong_names_are_summed_up, a_flipped_bit_is_found,
       numbers_that_are_not_finite_are_refused, what_public_repositories_write_is_read, views_of_one_storage_are_read, without_a_model_the_names_are_listed, mismatched_names_are_all_listed,
       nothing_of_a_file_is_executed, damaged_files_are_refused, damaged_bytes_never_end_the_process, tensors_stay_inside_their_storage,
-      nothing_is_overwritten, python_reads_what_is_exported, the_benchmarks_teacher_serves_its_recipe, a_published_teacher_is_one_line_of_a_recipe])
+      a_network_is_measured_on_images_as_it_saw_them, nothing_is_overwritten, python_reads_what_is_exported, the_benchmarks_teacher_serves_its_recipe, a_published_teacher_is_one_line_of_a_recipe])

@@ -1,6 +1,10 @@
 // kdrun import: takes weights that others published, checks them against a network, and keeps them as safetensors.
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <string>
+#include <vector>
+
 #include "cli/command.h"
 #include "data/training_data.h"
 #include "engine/stored.h"
@@ -11,7 +15,7 @@ namespace {
 
 struct Arguments {
   std::string file, model, data = "{ type = \"glyphs\", like = \"cifar100\" }", root, output;
-  std::string prefix;
+  std::string prefix, augment = ImportRequest{}.augment;
   std::vector<std::string> folders, renamed;
   bool evaluate = false;
 };
@@ -33,6 +37,13 @@ std::vector<std::pair<std::string, std::string>> parse_renaming(const std::vecto
   return names;
 }
 
+/// The file that is written if none is named. The 0001 of `val_loss0.0001` is no extension.
+std::filesystem::path beside(std::filesystem::path file) {
+  const std::string extension = file.extension().string();
+  const bool known = extension == ".pth" || extension == ".pt" || extension == ".ckpt" || extension == ".tar";
+  return known ? file.replace_extension(".safetensors") : file += ".safetensors";
+}
+
 void take_weights(const Arguments& given) {
   load_plugins_with_warnings(given.folders);
   const Weights weights = read_weights(given.file);
@@ -43,9 +54,7 @@ void take_weights(const Arguments& given) {
                weights.tensors.size());
     return;
   }
-  const std::filesystem::path output = given.output.empty()
-                                           ? std::filesystem::path(given.file).replace_extension(".safetensors")
-                                           : std::filesystem::path(given.output);
+  const auto output = given.output.empty() ? beside(given.file) : std::filesystem::path(given.output);
   if (std::filesystem::exists(output))
     throw Error(output.string() + " exists already; nothing was written. Give another name with --out");
   const ImportedWeights imported = import_weights(weights, {.source = given.file,
@@ -54,6 +63,7 @@ void take_weights(const Arguments& given) {
                                                             .prefix = given.prefix,
                                                             .renamed = parse_renaming(given.renamed),
                                                             .evaluate = given.evaluate,
+                                                            .augment = given.augment,
                                                             .data_root = data_root(given.root)});
   write_safetensors(output, imported.tensors, {{"format", "pt"}});
   for (const std::string& note : imported.notes) fmt::print("{}\n", note);
@@ -77,6 +87,9 @@ void add_import(CLI::App& app) {
   command->add_option("--data", given->data, "the data set it is for, as a TOML table: its shape and classes count")
       ->capture_default_str();
   command->add_flag("--evaluate", given->evaluate, "also measures it on the test split, which must be there");
+  command->add_option("--augment", given->augment,
+                      "how the network was trained to see images, as a recipe says it; [] for pixels in [0, 1]")
+      ->capture_default_str();
   command->add_option("--data-root", given->root, "where the data sets are");
   command->add_option("--out", given->output, "the file to write; left out: beside the given one, as .safetensors");
   command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);

@@ -184,9 +184,9 @@ ImportedWeights import_weights(const Weights& weights, const ImportRequest& requ
   load_state_dict(*network, imported.tensors, request.source);
   imported.network.parameters = count_parameters(*network);
   if (!set) return imported;
-  const AugmentationChain normalisation({parse_component("augmentation", {}, "{ type = 'normalize' }")}, info);
+  const AugmentationChain augmentations(parse_components("augmentation", request.augment), info);
   imported.network.test = measure_classification(
-      evaluate_logits(*network, placement, set->test, normalisation, TrainSettings{}.evaluation_batch_size),
+      evaluate_logits(*network, placement, set->test, augmentations, TrainSettings{}.evaluation_batch_size),
       set->test.labels);
   return imported;
 }

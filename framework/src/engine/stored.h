@@ -82,7 +82,8 @@ struct KD_API ImportRequest {
   std::string model, data;  ///< TOML text: the network, and the data set that it is for
   std::string prefix;       ///< only names that begin so, without it
   std::vector<std::pair<std::string, std::string>> renamed;  ///< beginnings of names, and what they become
-  bool evaluate = false;                                     ///< on the test split, with the data set's normalisation
+  bool evaluate = false;                                     ///< on the test split
+  std::string augment = "[{ type = 'normalize' }]";          ///< TOML text: what the network saw of an image
   std::filesystem::path data_root;
 };
 

@@ -108,6 +108,20 @@ ComponentSpec parse_component(const std::string& kind, const std::vector<FieldIn
   return to_component(kind, extras, resolved);
 }
 
+std::vector<ComponentSpec> parse_components(const std::string& kind, std::string_view toml) {
+  const Value list = Value::parse(toml);
+  if (!list.is_list()) throw RecipeError(list.location, fmt::format("want a list, [{{ type = … }}, …], of {}s", kind));
+  Diagnostics diagnostics;
+  std::vector<Value> resolved;
+  for (const Value& item : list.as_list()) {
+    resolved.push_back(resolve_component(kind, {}, item, registry(), diagnostics));
+  }
+  diagnostics.throw_if_any();
+  std::vector<ComponentSpec> components;
+  for (const Value& item : resolved) components.push_back(to_component(kind, {}, item));
+  return components;
+}
+
 const std::vector<std::string>& component_kinds() {
   static const std::vector<std::string> kinds = {"dataset", "model",     "augmentation", "loss",
                                                  "scheme",  "optimizer", "schedule",     "analysis"};

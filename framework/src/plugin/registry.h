@@ -58,6 +58,8 @@ KD_API Registry& registry();
 /// The component of a kind that TOML text describes, with its defaults. Throws RecipeError with every problem.
 KD_API ComponentSpec parse_component(const std::string& kind, const std::vector<FieldInfo>& extras,
                                      std::string_view toml);
+/// Same for a list of components.
+KD_API std::vector<ComponentSpec> parse_components(const std::string& kind, std::string_view toml);
 
 /// The kinds of component there are, in the order in which `kdrun list` shows them.
 KD_API const std::vector<std::string>& component_kinds();
