@@ -87,8 +87,9 @@ void add_import(CLI::App& app) {
   command->add_option("--data", given->data, "the data set it is for, as a TOML table: its shape and classes count")
       ->capture_default_str();
   command->add_flag("--evaluate", given->evaluate, "also measures it on the test split, which must be there");
-  command->add_option("--augment", given->augment,
-                      "how the network was trained to see images, as a recipe says it; [] for pixels in [0, 1]")
+  command
+      ->add_option("--augment", given->augment,
+                   "how the network was trained to see images, as a recipe says it; [] for pixels in [0, 1]")
       ->capture_default_str();
   command->add_option("--data-root", given->root, "where the data sets are");
   command->add_option("--out", given->output, "the file to write; left out: beside the given one, as .safetensors");

@@ -23,28 +23,43 @@
 namespace kd {
 namespace {
 
-/// Passes on what is said and keeps it in log.txt.
+/// Passes on what is said and keeps it in log.txt, with what was said before there was a run folder.
 class LoggingProgress final : public Progress {
  public:
-  LoggingProgress(Progress& inner, RunFolder& folder) : inner_(inner), folder_(folder) {}
+  explicit LoggingProgress(Progress& inner) : inner_(inner) {}
+
+  void keep_in(RunFolder& folder) {
+    folder_ = &folder;
+    for (const std::string& line : said_before_) folder.log(line);
+    said_before_.clear();
+  }
 
   void say(const std::string& line) override {
-    folder_.log(line);
+    log(line);
     inner_.say(line);
   }
   void warn(const std::string& line) override {
-    folder_.log("warning: " + line);
+    log("warning: " + line);
     inner_.warn(line);
   }
   void moment(const Moment& moment) override { inner_.moment(moment); }
   void epoch(const EpochSummary& summary) override {
-    folder_.log(to_line(summary));
+    log(to_line(summary));
     inner_.epoch(summary);
   }
 
  private:
+  void log(const std::string& line) {
+    if (folder_ != nullptr) {
+      folder_->log(line);
+    } else {
+      said_before_.push_back(line);
+    }
+  }
+
   Progress& inner_;
-  RunFolder& folder_;
+  RunFolder* folder_ = nullptr;
+  std::vector<std::string> said_before_;
 };
 
 nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
@@ -181,26 +196,16 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
 }  // namespace
 
 RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
-  RunContext checked = make_context(plan, options, progress);
-  const auto analyses = check(checked);
+  LoggingProgress logging(progress);
+  RunContext context = make_context(plan, options, logging);
+  const auto analyses = check(context);
   RunFolder folder(options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
                    {.recipe_file = plan.recipe_file,
                     .arguments = options.arguments,
-                    .device = describe_device(checked.device),
+                    .device = describe_device(context.device),
                     .max_steps = options.max_steps});
-  LoggingProgress logging(progress, folder);
-  RunContext context{.plan = plan,
-                     .device = checked.device,
-                     .data_root = checked.data_root,
-                     .runs_folder = checked.runs_folder,
-                     .fresh = checked.fresh,
-                     .deterministic = checked.deterministic,
-                     .max_steps = checked.max_steps,
-                     .progress = logging,
-                     .sinks = folder.sinks(),
-                     .finished = {},
-                     .answers = checked.answers,
-                     .data = checked.data};
+  logging.keep_in(folder);
+  context.sinks = folder.sinks();
   RunResult result{.folder = folder.path(), .stages = {}};
   try {
     run_stages(context, analyses, folder, result);
