@@ -16,6 +16,7 @@ function(kd_add_plugin KD_NAME)
   set(entry "${CMAKE_CURRENT_BINARY_DIR}/${KD_NAME}_entry.cpp")
   configure_file("${CMAKE_CURRENT_FUNCTION_LIST_DIR}/kd_plugin_entry.cpp.in" "${entry}" @ONLY)
   add_library(${KD_NAME} MODULE ${ARG_SOURCES} "${entry}")
+  set_property(GLOBAL APPEND PROPERTY KD_PLUGINS ${KD_NAME})
   target_link_libraries(${KD_NAME} PRIVATE kdrun::sdk ${ARG_LIBRARIES})
   target_compile_definitions(${KD_NAME} PRIVATE KD_SANITIZE="${KDRUN_SANITIZE}" KD_TORCH_VERSION="${KDRUN_TORCH_VERSION}")
   set_target_properties(${KD_NAME} PROPERTIES PREFIX "" CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON

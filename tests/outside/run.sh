@@ -45,8 +45,35 @@ expect "kdrun list --libraries" "$KDRUN_PLUGIN_PATH/loss_outside_mse.so" "$kdrun
 expect "the installed kdrun finds its own plugins" "$prefix" "$kdrun" describe loss kd
 expect "kdrun describe" "factor of the squared error" "$kdrun" describe loss outside_mse
 
-rm -rf "$work/runs"
+rm -rf "$work"/{runs,whole,stopped}
 cd "$work"
 expect "kdrun run" student "$kdrun" run "$here/recipe.toml"
 expect "the records of the run" outside_mse grep -r outside_mse "$work/runs"
+
+# Losses on features: stopped in the middle, they go on to the same bits, with their layers and their memory.
+for headers in "$here"/loss_hint/*.cpp "$here"/loss_contrast/*.cpp; do
+  if grep -n '#include' "$headers" | grep -v '"kd/'; then
+    echo "$headers: wants more than kdrun's own headers"
+    exit 1
+  fi
+done
+features=("$kdrun" run "$here/features.toml" --device cpu)
+expect "losses on features" student "${features[@]}" --run-dir whole
+for stage in hint student; do
+  "${features[@]}" --run-dir stopped >stopped.log 2>&1 &
+  pid=$!
+  until grep -q "$stage epoch 1/" stopped.log || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+  kill -TERM $pid || true
+  code=0
+  wait $pid || code=$?
+  if [ $code -ne 75 ]; then
+    printf 'the stopped run ended with %s:\n' $code
+    cat stopped.log
+    exit 1
+  fi
+done
+expect "a run that goes on" student "${features[@]}" --run-dir stopped
+for file in model.safetensors model.adapters.safetensors; do
+  expect "the same bits" "" cmp {whole,stopped}/*/*/stages/student/ckpt/last/$file
+done
 echo "$passed passed, 0 failed"

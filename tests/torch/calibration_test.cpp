@@ -11,7 +11,7 @@
 
 #include "kd/diagnostics.h"
 #include "kd/picture.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 

@@ -10,10 +10,10 @@
 
 #include "data/training_data.h"
 #include "engine/experiment.h"
-#include "engine/networks.h"
+#include "engine/placement.h"
 #include "engine/stage_parts.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 #include "plugin/registry.h"
 
 namespace {
@@ -66,6 +66,7 @@ const std::vector<std::string> kLosses = {
     "{ type = 'jsd', weight = 12 }, { type = 'cross_entropy' }",
     "{ type = 'tf_kd_virtual' }",
     "{ type = 'cs_kd' }, { type = 'cross_entropy' }",
+    "{ type = 'ensemble' }",
 };
 
 /// What stands before `normalize` where a loss asks for extra views.
@@ -134,7 +135,7 @@ augment = [{}]
   class Silence final : public kd::Progress {
     void say(const std::string&) override {}
     void warn(const std::string&) override {}
-    void moment(const kd::Moment&) override {}
+    void step(const kd::StepProgress&) override {}
     void epoch(const kd::EpochSummary&) override {}
   };
 

@@ -9,7 +9,7 @@
 #include "data/batches.h"
 #include "data/training_data.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 #include "plugin/registry.h"
 
 namespace {

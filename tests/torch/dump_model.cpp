@@ -12,7 +12,7 @@
 
 #include "kd/model.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 
 #include "data/batches.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 #include "sdk/draw_tables.h"
 
 namespace {

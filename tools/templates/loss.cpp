@@ -2,10 +2,9 @@
 // Say here what yours computes, and cite the paper that it comes from.
 #include "kd/loss.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/mse_loss.h>
-
+#include "kd/logits.h"
 #include "kd/plugin.h"
+#include "kd/tensor.h"
 
 namespace {
 
@@ -22,12 +21,14 @@ class KdClassHere final : public kd::Loss {
 
   explicit KdClassHere(const Params& params) : params_(params) {}
 
-  // List features of student or teacher here if the loss compares them: {.student_taps = {"pooled"}}.
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  // List features of student or teacher here if the loss compares them: {.teacher = true, .student_taps = {"pooled"}}.
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
-  // One scalar, the mean over the batch. The labels are in input.targets; automatic differentiation does the rest.
+  // One scalar, the mean over the batch, in fp32 whatever the stage computes in. Labels are in input.batch.targets;
+  // automatic differentiation does the rest.
   at::Tensor operator()(const kd::LossInput& input) override {
-    return at::mse_loss(input.student.logits, input.teacher->logits) * params_.scale;
+    const auto [student, teacher] = kd::precise_logits(input);
+    return at::mse_loss(student, teacher) * params_.scale;
   }
 
  private:

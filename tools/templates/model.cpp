@@ -46,6 +46,11 @@ class KdClassHere final : public kd::Model {
 
   std::vector<std::string> tap_names() const override { return {"pooled", "logits"}; }
 
+  // Logits from one of the last features, for losses that send other features through the classifier.
+  at::Tensor head(const at::Tensor& feature, const std::string& tap) override {
+    return tap == "pooled" ? module_->fc2->forward(feature) : kd::Model::head(feature, tap);
+  }
+
   std::shared_ptr<torch::nn::Module> module() override { return module_; }
 
  private:

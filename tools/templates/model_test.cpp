@@ -1,48 +1,24 @@
-// Tests of the model "KD_NAME_HERE".
-#include "kd/model.h"
-
-#include <gtest/gtest.h>
-#include <torch/nn.h>
-
-#include "kd/plugin.h"
-#include "kd/testing.h"
+// Tests of the model "KD_NAME_HERE", with the checks that the tests of networks share.
+#include "kd/testing/networks.h"
 
 namespace {
 
-std::unique_ptr<kd::Model> make(const at::Device& device) {
-  kd::load_plugins();
-  auto model = kd::make<kd::Model>("{ type = 'KD_NAME_HERE', hidden = 5 }",
-                                   {.channels = 2, .height = 3, .width = 4, .classes = 7});
-  model->module()->to(device);
-  return model;
-}
+constexpr kd::Model::Context kImages{.channels = 2, .height = 3, .width = 4, .classes = 7};
+const std::string kNetwork = "{ type = 'KD_NAME_HERE', hidden = 5 }";
 
-TEST(KdClassHere, OffersEveryTapThatItNames) {
-  for (const at::Device& device : kd::testing::devices()) {
-    const auto model = make(device);
-    kd::Taps taps(model->tap_names());
-    const at::Tensor logits = model->forward(kd::testing::normal({6, 2, 3, 4}).to(device), {.taps = &taps, .key = {}});
-    EXPECT_EQ(logits.sizes().vec(), (std::vector<std::int64_t>{6, 7}));
-    for (const std::string& name : model->tap_names()) EXPECT_TRUE(taps.has(name)) << name;
-    EXPECT_EQ(taps.at("pooled").sizes().vec(), (std::vector<std::int64_t>{6, 5}));
-    EXPECT_TRUE(taps.at("logits").equal(logits));
-  }
+TEST(KdClassHere, OffersItsTapsInOrder) {
+  EXPECT_EQ(kd::testing::describe_taps(kNetwork, kImages), "pooled 5\nlogits 7\n");
+  kd::testing::expect_head(kNetwork, kImages);
 }
 
 TEST(KdClassHere, HasTheParametersOfItsLayers) {
-  std::int64_t count = 0;
-  for (const at::Tensor& parameter : make(at::kCPU)->module()->parameters()) count += parameter.numel();
-  EXPECT_EQ(count, (2 * 3 * 4 + 1) * 5 + (5 + 1) * 7);
+  const auto model = kd::testing::make_network(kNetwork, kImages);
+  EXPECT_EQ(kd::testing::count_parameters(*model), (2 * 3 * 4 + 1) * 5 + (5 + 1) * 7);
 }
 
-TEST(KdClassHere, EveryParameterGetsAGradient) {
-  for (const at::Device& device : kd::testing::devices()) {
-    const auto model = make(device);
-    model->forward(kd::testing::normal({6, 2, 3, 4}).to(device), {}).pow(2).sum().backward();
-    for (const auto& parameter : model->module()->named_parameters()) {
-      EXPECT_GT(parameter->grad().abs().sum().item<double>(), 0) << parameter.key();
-    }
-  }
-}
+// Every parameter gets a gradient, and a small step against it lowers the loss as much as it says.
+TEST(KdClassHere, Trains) { kd::testing::expect_training_step(kNetwork); }
+
+TEST(KdClassHere, ComputesInBfloat16WhatItDoesInFp32) { kd::testing::expect_bfloat16(kNetwork); }
 
 }  // namespace

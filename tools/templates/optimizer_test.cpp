@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 

@@ -2,6 +2,8 @@
 // Say here what a step of yours does, and cite the paper that it comes from.
 #include "kd/scheme.h"
 
+#include <optional>
+
 #include "kd/plugin.h"
 
 namespace {
@@ -24,29 +26,18 @@ class KdClassHere final : public kd::Scheme {
 
   explicit KdClassHere(const Params& params) : params_(params) {}
 
-  // Once, before the first step. A scheme with a teacher finds it in context.teachers().
+  // Once, before the first step. A scheme with teachers makes a kd::Teachers of the context.
   void setup(kd::StageContext& context) override {
-    network_ = context.networks().front();
-    losses_ = std::make_unique<kd::LossList>(params_.losses, context.loss_context());
-    needs_ = losses_->needs();
-    context.require(needs_, *network_);
-    for (const auto& module : losses_->modules()) context.train_with(*network_, module);
+    objective_.emplace(params_.losses, context, *context.networks().front());
   }
 
-  // Once per batch. The engine does everything behind update(): gradients, the optimizer, averages and records.
-  void step(const kd::Batch& batch, kd::Updater& updater) override {
-    const kd::Outputs outputs = network_->forward(batch.images, needs_.student_taps);
-    updater.update(
-        *network_,
-        (*losses_)({.student = outputs, .targets = batch.targets, .index = batch.index, .time = updater.time()}),
-        {.logits = outputs.logits, .targets = batch.targets});
-  }
+  // Once per batch: forward passes and updates. The engine does everything behind an update: gradients, the optimizer,
+  // averages and records. An objective makes one of each; see kd/scheme.h for what it is made of.
+  void step(const kd::Batch& batch, kd::Updater& updater) override { objective_->step(batch, {}, updater); }
 
  private:
   const Params params_;
-  kd::Network* network_ = nullptr;
-  std::unique_ptr<kd::LossList> losses_;
-  kd::LossNeeds needs_;
+  std::optional<kd::Objective> objective_;
 };
 
 }  // namespace

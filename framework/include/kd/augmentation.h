@@ -35,7 +35,7 @@ class KD_API Augmentation {
   /// Samples of the training set that it wants beside those at `index`, as positions (int64, N), or undefined for none.
   /// apply() finds them in the batch, changed by the augmentations before this one. `labels` are those of the whole
   /// training set.
-  virtual at::Tensor companions(const at::Tensor& index, const at::Tensor& labels, RandomKey key) const;
+  virtual at::Tensor extra_samples(const at::Tensor& index, const at::Tensor& labels, RandomKey key) const;
   /// Whether it is also applied in evaluation, as normalisation is.
   virtual bool at_evaluation() const { return false; }
 };

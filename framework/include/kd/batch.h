@@ -40,8 +40,8 @@ struct KD_API Batch {
   at::Tensor view;
   std::vector<View> extra_views;  ///< those that augmentations added
   /// The samples of the training set that the augmentation in hand asked for, as they came to it; see
-  /// Augmentation::companions().
-  at::Tensor companion_images, companion_labels;
+  /// Augmentation::extra_samples().
+  at::Tensor extra_sample_images, extra_sample_labels;
 
   std::int64_t size() const { return images.size(0); }
 
@@ -76,10 +76,25 @@ class KD_API Taps {
   std::map<std::string, at::Tensor> features_;
 };
 
+/// Shapes of the features that a network offers, by name, each without the batch: {64, 8, 8} of a map, {64} of a
+/// vector.
+using TapShapes = std::map<std::string, std::vector<std::int64_t>>;
+
+/// The last part of a network: from its features to logits.
+class KD_API Head {
+ public:
+  virtual ~Head();
+  /// Float logits, N×classes, that the network gives for the feature `tap`, which may come from elsewhere, such as from
+  /// an adapter on a student's features. A gradient flows to the feature, and to the weights of a network that trains.
+  /// Throws kd::Error where the model has no head for that feature.
+  virtual at::Tensor head(const at::Tensor& feature, const std::string& tap) = 0;
+};
+
 /// What a network answers to a batch.
 struct KD_API Outputs {
   at::Tensor logits;  ///< N×classes
   Taps taps;
+  Head* network = nullptr;  ///< whose outputs these are; null where they are those of several, put together
 };
 
 }  // namespace kd

@@ -38,6 +38,9 @@ class KD_API Model {
   /// The features that `forward` offers, in order: "stem", "stage1", …, "pooled", "logits". "_pre" marks one before its
   /// last activation.
   virtual std::vector<std::string> tap_names() const = 0;
+  /// Logits that the last part of the network gives for one of its last features: the map before pooling, or "pooled".
+  /// Throws kd::Error where there is no such part for `tap`.
+  virtual at::Tensor head(const at::Tensor& feature, const std::string& tap);
   virtual std::shared_ptr<torch::nn::Module> module() = 0;
   /// Whether the network is convolutional, so that channels-last memory pays.
   virtual bool convolutional() const { return false; }

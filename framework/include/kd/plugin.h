@@ -67,6 +67,9 @@ struct Maker {
 /// The untyped half of make(): finds the entry and calls it; errors name the component and its place in the recipe.
 KD_API void* create_component(const ComponentSpec& spec, const void* context);
 
+/// Takes components into the registry, under the name of the library that holds them.
+KD_API void add_components(const Entry* entries, const std::string& library);
+
 }  // namespace detail
 
 /// What a library answers when asked for its components. Read before any C++ type crosses the border.
@@ -102,6 +105,9 @@ std::unique_ptr<I> make(std::string_view toml, const typename I::Context& contex
 /// Loads every plugin of the search path (see docs/plugins.md) that is not loaded yet. Returns a line for each library
 /// that was refused.
 KD_API std::vector<std::string> load_plugins(const std::vector<std::string>& more_folders = {});
+
+/// Makes known what the calling program registers itself, as a test does: once, after the plugins.
+inline void add_own_components() { detail::add_components(detail::first_entry, "this program"); }
 
 }  // namespace kd
 

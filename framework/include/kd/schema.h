@@ -9,8 +9,10 @@
 //   };
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,6 +56,8 @@ enum class FieldType {
   kComponent,
   kComponentList,
   kScheduled,
+  kTable,
+  kNumberTable,
 };
 
 /// "integer", "number", "list of integers", … as `kdrun describe` prints it.
@@ -73,8 +77,9 @@ struct KD_API FieldInfo {
   Value default_value;  ///< as a recipe would write it; null where required, or for an optional component left out
   std::optional<Bound> low, high;
   std::vector<std::string> choices;
-  std::string component_kind;     ///< for components: the kind that is wanted
-  std::vector<FieldInfo> extras;  ///< for components: keys that stand beside the component's own parameters
+  std::string component_kind;  ///< for components: the kind that is wanted
+  /// For components: keys that stand beside the component's own parameters. For tables: their keys.
+  std::vector<FieldInfo> extras;
 
   /// "in [0, 1]", "> 0", "one of: a | b", or empty.
   std::string range_text() const;
@@ -82,6 +87,8 @@ struct KD_API FieldInfo {
 
 /// The networks a scheme works on. A recipe gives them under `model`, `models` and `teachers`.
 struct KD_API Roles {
+  static constexpr std::int64_t kAnyNumber = std::int64_t{1} << 32;
+
   std::int64_t fewest_networks = 1, most_networks = 1;  ///< trained networks
   std::int64_t fewest_teachers = 0, most_teachers = 0;  ///< frozen networks
 };
@@ -141,43 +148,63 @@ class KD_API FieldBuilder {
   FieldInfo& info_;
 };
 
+template <class P>
+std::vector<FieldInfo> fields_of();
+template <class P>
+P read_parameters(const Value& resolved);
+
 /// The parameters of `P`: what is declared of them, and how a resolved table becomes a `P`.
 template <class P>
 class Schema {
  public:
-  FieldBuilder field(std::string name, bool P::*member, std::string help) {
+  FieldBuilder field(std::string name, bool P::* member, std::string help) {
     return add(std::move(name), FieldType::kBool, std::move(help),
                [member](P& p, const Value& v) { p.*member = v.as_bool(); });
   }
-  FieldBuilder field(std::string name, std::int64_t P::*member, std::string help) {
+  FieldBuilder field(std::string name, std::int64_t P::* member, std::string help) {
     return add(std::move(name), FieldType::kInt, std::move(help),
                [member](P& p, const Value& v) { p.*member = v.as_int(); });
   }
-  FieldBuilder field(std::string name, double P::*member, std::string help) {
+  FieldBuilder field(std::string name, double P::* member, std::string help) {
     return add(std::move(name), FieldType::kNumber, std::move(help),
                [member](P& p, const Value& v) { p.*member = v.as_number(); });
   }
-  FieldBuilder field(std::string name, std::string P::*member, std::string help) {
+  FieldBuilder field(std::string name, std::string P::* member, std::string help) {
     return add(std::move(name), FieldType::kString, std::move(help),
                [member](P& p, const Value& v) { p.*member = v.as_string(); });
   }
-  FieldBuilder field(std::string name, std::vector<std::int64_t> P::*member, std::string help) {
+  FieldBuilder field(std::string name, std::vector<std::int64_t> P::* member, std::string help) {
     return add(std::move(name), FieldType::kIntList, std::move(help), [member](P& p, const Value& v) {
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_int());
     });
   }
-  FieldBuilder field(std::string name, std::vector<double> P::*member, std::string help) {
+  FieldBuilder field(std::string name, std::vector<double> P::* member, std::string help) {
     return add(std::move(name), FieldType::kNumberList, std::move(help), [member](P& p, const Value& v) {
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_number());
     });
   }
-  FieldBuilder field(std::string name, std::vector<std::string> P::*member, std::string help) {
+  FieldBuilder field(std::string name, std::vector<std::string> P::* member, std::string help) {
     return add(std::move(name), FieldType::kStringList, std::move(help), [member](P& p, const Value& v) {
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_string());
     });
   }
+  /// Numbers under names of the user's choice; bounds hold for each.
+  FieldBuilder field(std::string name, std::map<std::string, double> P::* member, std::string help) {
+    return add(std::move(name), FieldType::kNumberTable, std::move(help), [member](P& p, const Value& v) {
+      for (const Member& item : v.as_table()) (p.*member)[item.key] = item.value.as_number();
+    });
+  }
+  /// A table with keys of its own, which `T` declares; empty where it is left out.
+  template <class T, class Base>
+    requires std::derived_from<P, Base>
+  FieldBuilder table(std::string name, std::optional<T> Base::* member, std::string help) {
+    FieldBuilder builder = add(std::move(name), FieldType::kTable, std::move(help),
+                               [member](P& p, const Value& v) { p.*member = read_parameters<T>(v); });
+    fields_.back().extras = fields_of<T>();
+    return builder.optional();
+  }
   /// A number, or a table with a schedule.
-  FieldBuilder field(std::string name, Scheduled P::*member, std::string help) {
+  FieldBuilder field(std::string name, Scheduled P::* member, std::string help) {
     FieldBuilder builder = add(std::move(name), FieldType::kScheduled, std::move(help), [member](P& p, const Value& v) {
       if (v.is_number()) {
         p.*member = Scheduled(v.as_number());
@@ -190,7 +217,7 @@ class Schema {
   }
   /// One of a fixed set of names, kept as an enumeration.
   template <class E>
-  FieldBuilder choice(std::string name, E P::*member, std::vector<std::pair<std::string, E>> options,
+  FieldBuilder choice(std::string name, E P::* member, std::vector<std::pair<std::string, E>> options,
                       std::string help) {
     std::vector<std::string> names;
     for (const auto& option : options) names.push_back(option.first);
@@ -204,7 +231,7 @@ class Schema {
     return builder;
   }
   /// A component of the given kind.
-  FieldBuilder component(std::string name, ComponentSpec P::*member, std::string kind, std::string help) {
+  FieldBuilder component(std::string name, ComponentSpec P::* member, std::string kind, std::string help) {
     const std::size_t index = fields_.size();
     FieldBuilder builder = add(std::move(name), FieldType::kComponent, std::move(help), nullptr);
     fields_.back().component_kind = std::move(kind);
@@ -215,7 +242,8 @@ class Schema {
     return builder;
   }
   /// A list of components of the given kind.
-  FieldBuilder components(std::string name, std::vector<ComponentSpec> P::*member, std::string kind, std::string help) {
+  FieldBuilder components(std::string name, std::vector<ComponentSpec> P::* member, std::string kind,
+                          std::string help) {
     const std::size_t index = fields_.size();
     FieldBuilder builder = add(std::move(name), FieldType::kComponentList, std::move(help), nullptr);
     fields_.back().component_kind = std::move(kind);

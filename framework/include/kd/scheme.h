@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,9 +20,9 @@
 namespace kd {
 
 /// A network that the stage trains.
-class KD_API Network {
+class KD_API Network : public Head {
  public:
-  virtual ~Network();
+  ~Network() override;
   virtual const std::string& name() const = 0;
   /// Forward pass in training mode and in the stage's precision; logits come back as float.
   virtual Outputs forward(const at::Tensor& images, const TapRequest& taps = {}) = 0;
@@ -29,17 +31,21 @@ class KD_API Network {
   virtual Outputs answer(const at::Tensor& images, const TapRequest& taps = {}) = 0;
 };
 
-/// A frozen network. Its outputs carry no gradient.
-class KD_API Teacher {
+/// Where a gradient flows to in a pass of a frozen network.
+enum class Gradient { kNone, kToImages };
+
+/// A frozen network.
+class KD_API Teacher : public Head {
  public:
-  virtual ~Teacher();
+  ~Teacher() override;
   virtual const std::string& name() const = 0;
   /// What stands beside it in the recipe.
   virtual double weight() const = 0;
-  /// Outputs for the images of the batch; logits come from the cache where that is exact.
+  /// Outputs for the images of the batch, without gradient; logits alone come from the cache where that is exact.
   virtual Outputs outputs(const Batch& batch, const TapRequest& taps = {}) = 0;
   /// Forward pass in evaluation mode on images of your own.
-  virtual Outputs forward(const at::Tensor& images, const TapRequest& taps = {}) = 0;
+  virtual Outputs forward(const at::Tensor& images, const TapRequest& taps = {},
+                          Gradient gradient = Gradient::kNone) = 0;
 };
 
 /// What a scheme finds when its stage begins.
@@ -51,13 +57,38 @@ class KD_API StageContext {
   virtual const DataInfo& data() const = 0;
   /// Number of samples in the stage's training set.
   virtual std::int64_t samples() const = 0;
-  /// Trains `module` together with `network`: an adapter of a loss.
-  virtual void train_with(Network& network, const std::shared_ptr<torch::nn::Module>& module) = 0;
+  /// Of everything random in the stage.
+  virtual RandomKey key() const = 0;
+  /// The features that a network of the stage or a teacher offers, for images as the stage shows them.
+  virtual const TapShapes& shapes(const Head& network) const = 0;
+  /// Trains an adapter together with `network`, and keeps it with the network's weights.
+  virtual void train_with(Network& network, const NamedModule& adapter) = 0;
   /// Reports a loss list that needs what the stage lacks: a teacher, a tap that its model does not offer, an extra view
-  /// that no augmentation makes, or targets with one label.
+  /// that no augmentation makes, or targets with one label. Teachers whose features are wanted are not cached.
   virtual void require(const LossNeeds& needs, const Network& student) = 0;
 
-  Loss::Context loss_context() const { return {data().classes(), samples()}; }
+  /// For the losses of `student`, with the stage's teachers.
+  Loss::Context loss_context(const Network& student);
+  /// For losses with other teachers, such as peers.
+  Loss::Context loss_context(const Network& student, std::vector<TeacherInfo> teachers);
+};
+
+/// The teachers of a stage, each with its share. Those of weight 0 are left out.
+class KD_API Teachers {
+ public:
+  /// Throws RecipeError where every teacher of the stage has weight 0.
+  explicit Teachers(StageContext& context);
+
+  /// What a loss is told of them.
+  const std::vector<TeacherInfo>& infos() const { return infos_; }
+  /// Answers to the images of the batch.
+  std::vector<Outputs> outputs(const Batch& batch, const TapRequest& taps) const;
+  /// Answers to other images.
+  std::vector<Outputs> forward(const at::Tensor& images, const TapRequest& taps) const;
+
+ private:
+  std::vector<Teacher*> teachers_;
+  std::vector<TeacherInfo> infos_;
 };
 
 /// What the training accuracy of an update is counted from: answers, and what they should have been.
@@ -89,14 +120,26 @@ struct KD_API Pass {
 /// Forward pass of a network on the images of a batch and on the views that `needs` names; see ViewRequest.
 KD_API Pass forward(Network& network, const LossNeeds& needs, const Batch& batch);
 
+/// What a loss sees of a pass; `teachers` are outputs for the same rows.
+KD_API LossInput loss_input(const Pass& pass, const Batch& batch, std::span<const Outputs> teachers,
+                            const Updater& updater);
+
+/// Some rows of outputs with the features `taps`.
+KD_API Outputs rows_of(const Outputs& outputs, const TapRequest& taps, std::int64_t begin, std::int64_t count);
+/// The same outputs without gradient.
+KD_API Outputs detached(const Outputs& outputs, const TapRequest& taps);
+
 /// The losses of one network, set up in its stage: what most schemes do with each of their networks.
 class KD_API Objective {
  public:
   Objective(const std::vector<ComponentSpec>& losses, StageContext& context, Network& network);
 
+  Network& network() const { return network_; }
+  const LossList& losses() const { return losses_; }
   const LossNeeds& needs() const { return needs_; }
-  /// The network's forward pass on the batch and one update.
-  void step(const Batch& batch, const Outputs* teacher, Updater& updater) const;
+  /// The network's forward pass on the batch and one update by all terms; without outputs of teachers, by those that
+  /// need none.
+  void step(const Batch& batch, std::span<const Outputs> teachers, Updater& updater) const;
 
  private:
   Network& network_;
@@ -112,7 +155,8 @@ class KD_API Scheme {
   virtual ~Scheme();
   /// Called once, before the first step. Keep what you need of the context; it lives as long as the stage.
   virtual void setup(StageContext& context) = 0;
-  /// One batch: forward passes, then updater.update() as often as the algorithm asks for.
+  /// One batch: forward passes, then updater.update() as often as the algorithm asks for. Runs under the stage's
+  /// autocast; what must be exact is computed of precise() tensors (kd/logits.h).
   virtual void step(const Batch& batch, Updater& updater) = 0;
 };
 

@@ -45,18 +45,18 @@ void Console::say(const std::string& line) {
 
 void Console::warn(const std::string& line) { say("warning: " + line); }
 
-void Console::moment(const Moment& moment) {
+void Console::step(const StepProgress& progress) {
   const auto now = std::chrono::steady_clock::now();
   if (!terminal_ || now - last_ < kBetweenBars) return;
   last_ = now;
-  const int filled = static_cast<int>(moment.batch * kBarWidth / std::max<std::int64_t>(1, moment.batches));
-  std::string line = fmt::format("{} {}/{} [{:<{}}]", moment.stage, moment.epoch + 1, moment.epochs,
+  const int filled = static_cast<int>(progress.batch * kBarWidth / std::max<std::int64_t>(1, progress.batches));
+  std::string line = fmt::format("{} {}/{} [{:<{}}]", progress.stage, progress.epoch + 1, progress.epochs,
                                  std::string(static_cast<std::size_t>(filled), '='), kBarWidth);
-  for (const auto& [name, value] : moment.means()) {
+  for (const auto& [name, value] : progress.means()) {
     line += name == "top1" ? fmt::format(" {} {:.1f}%", name, 100 * value) : fmt::format(" {} {:.4f}", name, value);
   }
-  line += fmt::format(" lr {:.2g} {:.0f} img/s {} left", moment.learning_rate, moment.images_per_second,
-                      duration_text(moment.seconds_left));
+  line += fmt::format(" lr {:.2g} {:.0f} img/s {} left", progress.learning_rate, progress.images_per_second,
+                      duration_text(progress.seconds_left));
   line.resize(std::min(line.size(), terminal_width() - 1));
   write_error("\r\033[K" + line);
   bar_shown_ = true;

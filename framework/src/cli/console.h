@@ -15,7 +15,7 @@ class Console final : public Progress {
 
   void say(const std::string& line) override;
   void warn(const std::string& line) override;
-  void moment(const Moment& moment) override;
+  void step(const StepProgress& progress) override;
   void epoch(const EpochSummary& summary) override;
 
  private:

@@ -1,4 +1,4 @@
-// kdrun describe: the parameters of a component, as its declaration has them.
+// kdrun describe: the parameters of a component and the keys of a recipe's tables, as they are declared.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "engine/stored.h"
 #include "kd/plugin.h"
 #include "plugin/registry.h"
+#include "recipe/settings.h"
 
 namespace kd::cli {
 namespace {
@@ -32,11 +33,8 @@ nlohmann::ordered_json to_json(const FieldInfo& field) {
   return json;
 }
 
-void print_text(const RegisteredComponent& component) {
-  fmt::print("{} '{}': {}\n  from {} ({})\n\n", component.kind, component.name, component.help,
-             component.library.string(), component.source);
-  if (component.fields.empty()) fmt::print("  no parameters\n");
-  for (const FieldInfo& field : component.fields) {
+void print_fields(const std::vector<FieldInfo>& fields) {
+  for (const FieldInfo& field : fields) {
     fmt::print("  {:<20} {:<20} {}{}\n      {}\n", field.name, field_type(field),
                field.required ? "required" : "default " + default_text(field),
                field.range_text().empty() ? "" : ", " + field.range_text(), field.help);
@@ -45,6 +43,13 @@ void print_text(const RegisteredComponent& component) {
                  extra.help);
     }
   }
+}
+
+void print_text(const RegisteredComponent& component) {
+  fmt::print("{} '{}': {}\n  from {} ({})\n\n", component.kind, component.name, component.help,
+             component.library.string(), component.source);
+  if (component.fields.empty()) fmt::print("  no parameters\n");
+  print_fields(component.fields);
 }
 
 /// The features that a network gives to losses, with their shapes for images of CIFAR-100.
@@ -71,22 +76,49 @@ void print_toml(const RegisteredComponent& component) {
   fmt::print("{{ {} }}\n", text);
 }
 
-/// The reference of every component, as docs/components.md holds it.
+void print_markdown_fields(const std::vector<FieldInfo>& fields) {
+  if (fields.empty()) return;
+  fmt::print("\n| parameter | type | default | range | meaning |\n|---|---|---|---|---|\n");
+  for (const FieldInfo& field : fields) {
+    std::string range = field.range_text();
+    for (std::size_t at = 0; (at = range.find('|', at)) != std::string::npos; at += 2) range.replace(at, 1, "\\|");
+    fmt::print("| `{}` | {} | `{}` | {} | {} |\n", field.name, field_type(field), default_text(field), range,
+               field.help);
+  }
+}
+
+/// The reference of every table and component, as docs/components.md holds it.
 void print_markdown() {
-  fmt::print("# Components\n\nWritten by `kdrun describe --markdown` from the declarations; do not edit.\n");
+  fmt::print(
+      "# Settings and components\n\nWritten by `kdrun describe --markdown` from the declarations; do not edit.\n");
+  for (const RecipeSection& section : recipe_sections()) {
+    fmt::print("\n## `{}`: {}\n", section.name, section.help);
+    print_markdown_fields(section.fields);
+  }
   for (const std::string& kind : component_kinds()) {
     for (const RegisteredComponent* component : registry().components(kind)) {
       fmt::print("\n## {} `{}`\n\n{}\n", kind, component->name, component->help);
-      if (component->fields.empty()) continue;
-      fmt::print("\n| parameter | type | default | range | meaning |\n|---|---|---|---|---|\n");
-      for (const FieldInfo& field : component->fields) {
-        std::string range = field.range_text();
-        for (std::size_t at = 0; (at = range.find('|', at)) != std::string::npos; at += 2) range.replace(at, 1, "\\|");
-        fmt::print("| `{}` | {} | `{}` | {} | {} |\n", field.name, field_type(field), default_text(field), range,
-                   field.help);
-      }
+      print_markdown_fields(component->fields);
     }
   }
+}
+
+/// What `kdrun describe KIND` shows: the keys of a table of recipes, or the names of the components of a kind.
+void describe_kind(const std::string& name, bool json) {
+  const std::vector<RecipeSection> sections = recipe_sections();
+  const auto section =
+      std::find_if(sections.begin(), sections.end(), [&](const RecipeSection& one) { return one.name == name; });
+  if (section != sections.end()) {
+    if (json) {
+      nlohmann::ordered_json text{{"table", name}, {"help", section->help}, {"keys", nlohmann::json::array()}};
+      for (const FieldInfo& field : section->fields) text["keys"].push_back(to_json(field));
+      return fmt::print("{}\n", text.dump(2));
+    }
+    fmt::print("{}: {}\n\n", section->name, section->help);
+    return print_fields(section->fields);
+  }
+  throw RecipeError({}, fmt::format("which {}?", name),
+                    fmt::format("kdrun describe {} {}", name, fmt::join(registry().names(name), " | ")));
 }
 
 }  // namespace
@@ -98,24 +130,27 @@ void add_describe(CLI::App& app) {
     std::vector<std::string> folders;
   };
   auto given = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("describe", "show the parameters of a component");
-  command->footer("Examples:\n  kdrun describe loss kd\n  kdrun describe model resnet --toml");
-  command->add_option("kind", given->kind, fmt::format("one of: {}", fmt::join(component_kinds(), ", ")))
+  CLI::App* command =
+      app.add_subcommand("describe", "show the parameters of a component, or the keys of a table of recipes");
+  command->footer("Examples:\n  kdrun describe loss kd\n  kdrun describe model resnet --toml\n  kdrun describe train");
+  std::vector<std::string> known = component_kinds();
+  for (const RecipeSection& section : recipe_sections()) known.push_back(section.name);
+  command->add_option("kind", given->kind, fmt::format("one of: {}", fmt::join(known, ", ")))
       ->option_text("KIND (required)");
-  command->add_option("name", given->name, "of the component, as kdrun list shows it")->option_text("NAME (required)");
+  command->add_option("name", given->name, "of the component, as kdrun list shows it; tables have none")
+      ->option_text("NAME");
   command->add_flag("--json", given->json, "as JSON");
   command->add_flag("--toml", given->toml, "as a table ready to paste");
   command->add_flag("--markdown", given->markdown, "every component, as Markdown");
   command->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
-  command->callback([given] {
+  command->callback([given, known] {
     load_plugins(given->folders);
     if (given->markdown) return print_markdown();
-    if (given->kind.empty() || given->name.empty())
-      throw RecipeError("give a kind and a name, as in: kdrun describe loss kd");
-    const auto& kinds = component_kinds();
-    if (std::find(kinds.begin(), kinds.end(), given->kind) == kinds.end()) {
-      throw RecipeError({}, fmt::format("there is no kind '{}'", given->kind), name_hint(given->kind, kinds, "kinds"));
+    if (given->kind.empty()) throw RecipeError("give a kind and a name, as in: kdrun describe loss kd");
+    if (std::find(known.begin(), known.end(), given->kind) == known.end()) {
+      throw RecipeError({}, fmt::format("there is no kind '{}'", given->kind), name_hint(given->kind, known, "kinds"));
     }
+    if (given->name.empty()) return describe_kind(given->kind, given->json);
     const RegisteredComponent* component = registry().find(given->kind, given->name);
     if (component == nullptr) {
       throw RecipeError({}, fmt::format("there is no {} '{}'", given->kind, given->name),

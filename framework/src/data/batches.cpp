@@ -39,10 +39,10 @@ void AugmentationChain::apply_in_training(Batch& batch, const ImageSet& set, Ran
 
 void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i,
                                          DrawTables::Use& use) const {
-  const at::Tensor wanted = augmentations_[i]->companions(batch.index, set.labels, key_of(epoch_key, i));
+  const at::Tensor wanted = augmentations_[i]->extra_samples(batch.index, set.labels, key_of(epoch_key, i));
   if (!wanted.defined()) {
-    batch.companion_images.reset();
-    batch.companion_labels.reset();
+    batch.extra_sample_images.reset();
+    batch.extra_sample_labels.reset();
     return;
   }
   // With a key of their own: a sample that is its own companion shows another view.
@@ -53,8 +53,8 @@ void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, Rand
     fetch_companions(companions, set, companion_key, before, use);
     augmentations_[before]->apply(companions, key_of(companion_key, before));
   }
-  batch.companion_images = companions.images;
-  batch.companion_labels = companions.targets.labels;
+  batch.extra_sample_images = companions.images;
+  batch.extra_sample_labels = companions.targets.labels;
 }
 
 at::Tensor AugmentationChain::apply_in_evaluation(const at::Tensor& images) const {

@@ -116,26 +116,28 @@ at::ScalarType precision_named(const std::string& name) {
 }
 
 bool use_channels_last(const TrainSettings& settings, bool convolutional) {
-  return settings.channels_last == Switch::kOn || (settings.channels_last == Switch::kAuto && convolutional);
+  return settings.channels_last == AutoOnOff::kOn || (settings.channels_last == AutoOnOff::kAuto && convolutional);
 }
 
 void synchronize(at::Device device) {
   if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
-AutocastGuard::AutocastGuard(at::Device device, at::ScalarType precision)
+AutocastGuard::AutocastGuard(at::Device device, at::ScalarType precision, Casts casts)
     : type_(device.type()), active_(precision != at::kFloat) {
   if (!active_) return;
+  was_on_ = at::autocast::is_autocast_enabled(type_);
+  kept_casts_ = at::autocast::is_autocast_cache_enabled();
   at::autocast::set_autocast_enabled(type_, true);
   at::autocast::set_autocast_dtype(type_, precision);
-  at::autocast::increment_nesting();
+  at::autocast::set_autocast_cache_enabled(casts == Casts::kOfOnePass);
 }
 
 AutocastGuard::~AutocastGuard() {
   if (!active_) return;
-  // A cached cast belongs to the parameters as they were in this pass.
-  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-  at::autocast::set_autocast_enabled(type_, false);
+  at::autocast::clear_cache();
+  at::autocast::set_autocast_cache_enabled(kept_casts_);
+  at::autocast::set_autocast_enabled(type_, was_on_);
 }
 
 }  // namespace kd

@@ -52,14 +52,18 @@ KD_API void synchronize(at::Device device);
 /// Runs matrix products of this thread in another precision while it lives.
 class KD_API AutocastGuard {
  public:
-  AutocastGuard(at::Device device, at::ScalarType precision);
+  /// Whether casts of weights are kept until the end: for one pass of a network, whose weights stay as they are. A cast
+  /// without gradient would be found by a later pass that wants one.
+  enum class Casts { kOfOnePass, kMadeAnew };
+
+  AutocastGuard(at::Device device, at::ScalarType precision, Casts casts = Casts::kOfOnePass);
   ~AutocastGuard();
   AutocastGuard(const AutocastGuard&) = delete;
   AutocastGuard& operator=(const AutocastGuard&) = delete;
 
  private:
   at::DeviceType type_;
-  bool active_;
+  bool active_, was_on_ = false, kept_casts_ = false;
 };
 
 }  // namespace kd

@@ -11,7 +11,7 @@
 #include "data/batches.h"
 #include "data/training_data.h"
 #include "engine/device.h"
-#include "engine/networks.h"
+#include "engine/placement.h"
 #include "engine/stage.h"
 #include "engine/stop.h"
 #include "engine/stored.h"
@@ -42,7 +42,7 @@ class LoggingProgress final : public Progress {
     log("warning: " + line);
     inner_.warn(line);
   }
-  void moment(const Moment& moment) override { inner_.moment(moment); }
+  void step(const StepProgress& progress) override { inner_.step(progress); }
   void epoch(const EpochSummary& summary) override {
     log(to_line(summary));
     inner_.epoch(summary);

@@ -10,8 +10,8 @@
 
 namespace kd {
 
-/// A moment inside an epoch. `means` waits for the device, so call it only when it is shown.
-struct KD_API Moment {
+/// Where a stage stands inside an epoch. `means` waits for the device, so call it only when it is shown.
+struct KD_API StepProgress {
   std::string stage;
   std::int64_t epoch = 0, epochs = 0;  ///< epoch counts from 0
   std::int64_t batch = 0, batches = 0;
@@ -40,7 +40,7 @@ class KD_API Progress {
   virtual void say(const std::string& line) = 0;
   virtual void warn(const std::string& line) = 0;
   /// Called after every step; decides itself how often it shows something.
-  virtual void moment(const Moment& moment) = 0;
+  virtual void step(const StepProgress& progress) = 0;
   virtual void epoch(const EpochSummary& summary) = 0;
 };
 

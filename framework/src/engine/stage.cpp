@@ -6,7 +6,6 @@
 #include "data/batches.h"
 #include "data/training_data.h"
 #include "engine/device.h"
-#include "engine/networks.h"
 #include "engine/stage_loop.h"
 #include "engine/stage_parts.h"
 #include "engine/stage_store.h"

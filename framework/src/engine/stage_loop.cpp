@@ -49,7 +49,10 @@ void StageLoop::update(Network& network, const std::vector<Term>& terms, const C
   meters_[network.name()].add(terms, counted.logits, counted.targets);
   ScheduleTime begin = time();
   begin.step = windows_.first_step(step_);
-  dynamic_cast<TrainedNetwork&>(network).update(terms, windows_.part(step_), begin);
+  auto& trained = dynamic_cast<TrainedNetwork&>(network);
+  const UpdatePart part = windows_.part(step_);
+  trained.backward(terms, part);
+  if (part.last) trained.step(begin);
 }
 
 StageResult StageLoop::run() {
@@ -77,7 +80,7 @@ void StageLoop::run_epoch() {
     if (batch_ == answered) answered = prepare_answers(order);
     run_step(order_on_device);
     if (stop_requested()) stop();
-    report_moment();
+    report_step();
   }
   ++epoch_;
   end_epoch();
@@ -100,9 +103,8 @@ void StageLoop::run_step(const at::Tensor& order) {
   const ImageSet& train = parts_.training_data().train;
   Batch batch = cut_batch(train, order.narrow(0, begin, rows_of_batch(batch_)));
   parts_.augmentations().apply_in_training(batch, train, parts_.view_key(epoch_));
-  parts_.begin_step(step_);
   const DrawTables::Use use(parts_.augmentations().tables(), parts_.view_key(epoch_), batch.index);
-  parts_.scheme().step(batch, *this);
+  parts_.step(batch, step_, *this);
   ++step_;
   ++batch_;
 }
@@ -111,20 +113,20 @@ std::int64_t StageLoop::rows_of_batch(std::int64_t batch) const {
   return std::min(plan_.train.batch_size, parts_.samples() - batch * plan_.train.batch_size);
 }
 
-void StageLoop::report_moment() {
+void StageLoop::report_step() {
   const double passed = std::chrono::duration<double>(Clock::now() - epoch_start_).count();
   const auto done = static_cast<double>(batch_ - epoch_start_batch_);
   const double per_second = passed > 0 ? done / passed : 0;
   const auto left = static_cast<double>((plan_.train.epochs - epoch_) * batches_ - batch_);
-  context_.progress.moment({.stage = plan_.name,
-                            .epoch = epoch_,
-                            .epochs = plan_.train.epochs,
-                            .batch = batch_,
-                            .batches = batches_,
-                            .learning_rate = parts_.trained().front()->learning_rate(time()),
-                            .images_per_second = per_second * static_cast<double>(plan_.train.batch_size),
-                            .seconds_left = per_second > 0 ? left / per_second : 0,
-                            .means = [this] { return meters_.empty() ? Numbers{} : meters_.begin()->second.means(); }});
+  context_.progress.step({.stage = plan_.name,
+                          .epoch = epoch_,
+                          .epochs = plan_.train.epochs,
+                          .batch = batch_,
+                          .batches = batches_,
+                          .learning_rate = parts_.trained().front()->learning_rate(time()),
+                          .images_per_second = per_second * static_cast<double>(plan_.train.batch_size),
+                          .seconds_left = per_second > 0 ? left / per_second : 0,
+                          .means = [this] { return meters_.empty() ? Numbers{} : meters_.begin()->second.means(); }});
 }
 
 void StageLoop::end_epoch() {
@@ -243,7 +245,9 @@ double StageLoop::seconds() const {
 void StageLoop::save(bool finished) {
   Checkpoint checkpoint;
   for (const auto& network : parts_.trained()) {
-    checkpoint.networks[network->name()] = network->result_state();
+    TrainedNetwork::Result result = network->result();
+    checkpoint.networks[network->name()] = std::move(result.weights);
+    if (!result.adapters.empty()) checkpoint.networks[adapters_name(network->name())] = std::move(result.adapters);
     if (!finished) checkpoint.training.merge(network->training_state());
   }
   for (const auto& [network, meter] : meters_) checkpoint.training.merge(meter.state(meter_prefix(network)));
@@ -302,7 +306,10 @@ void StageLoop::restore(const std::filesystem::path& folder) {
   stopped_early_ = state.at("finished");  // the process ended between its last checkpoint and its result
   if (stopped_early_) return;
   for (const auto& network : parts_.trained()) {
-    network->restore(checkpoint.networks.at(network->name()), checkpoint.training);
+    const auto adapters = checkpoint.networks.find(adapters_name(network->name()));
+    network->restore({.weights = checkpoint.networks.at(network->name()),
+                      .adapters = adapters == checkpoint.networks.end() ? TensorMap{} : adapters->second},
+                     checkpoint.training);
     TensorMap on_device;
     for (const auto& [name, tensor] : checkpoint.training) {
       if (name.starts_with(meter_prefix(network->name()))) on_device[name] = tensor.to(context_.device);

@@ -41,7 +41,7 @@ class StageLoop final : public Updater {
   std::int64_t prepare_answers(const at::Tensor& order);
   std::int64_t rows_of_batch(std::int64_t batch) const;
   void end_epoch();
-  void report_moment();
+  void report_step();
   /// Evaluates every network; fills results_ and returns the mean top-1 and NLL that the choice of an epoch follows.
   std::pair<double, double> evaluate(std::map<std::string, Numbers>& numbers);
   void follow(double top1, double loss);

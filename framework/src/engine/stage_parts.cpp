@@ -2,6 +2,7 @@
 #include "engine/stage_parts.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 
@@ -10,7 +11,9 @@
 #include <tuple>
 
 #include "engine/device.h"
+#include "engine/network_source.h"
 #include "engine/stage_store.h"
+#include "engine/state_dict.h"
 #include "kd/diagnostics.h"
 #include "record/weights.h"
 
@@ -28,55 +31,6 @@ constexpr std::int64_t kRowsOnGpu = 1024;
 /// at batch 32 trains faster on one thread, and two threads are many times slower as soon as another process wants a
 /// core.
 constexpr std::int64_t kWorthThreads = 100'000'000;
-
-/// The model's plan of a teacher, wherever its weights come from, with the file of the weights.
-struct TeacherSource {
-  ComponentSpec model;
-  std::filesystem::path file;  ///< empty before its stage is trained
-};
-
-TeacherSource find_teacher(const TeacherPlan& teacher, const RunContext& context) {
-  if (!teacher.file.empty()) return {teacher.model, teacher.file};
-  const auto from_result = [&](const StageResult& result) -> TeacherSource {
-    for (const NetworkResult& network : result.networks) {
-      if (teacher.network.empty() || network.name == teacher.network) {
-        return {network.model, network_file(result, network.name, teacher.checkpoint)};
-      }
-    }
-    throw RecipeError(teacher.location, fmt::format("stage '{}' has no network '{}'", teacher.stage, teacher.network));
-  };
-  if (!teacher.run.empty()) {
-    const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
-    if (!result) {
-      throw FileError(teacher.location, fmt::format("{} holds no finished stage '{}'", teacher.run, teacher.stage));
-    }
-    if (teacher.network.empty() && result->networks.size() > 1) {
-      std::vector<std::string> names;
-      for (const NetworkResult& network : result->networks) names.push_back(network.name);
-      throw RecipeError(
-          teacher.location,
-          fmt::format("stage '{}' of {} has several networks; say which with 'network'", teacher.stage, teacher.run),
-          fmt::format("its networks: {}", fmt::join(names, ", ")));
-    }
-    return from_result(*result);
-  }
-  if (const auto found = context.finished.find(teacher.stage); found != context.finished.end())
-    return from_result(found->second);
-  for (const StagePlan& stage : context.plan.stages) {
-    if (stage.name != teacher.stage) continue;
-    for (const NetworkPlan& network : stage.networks) {
-      if (teacher.network.empty() || network.name == teacher.network) return {network.model, {}};
-    }
-  }
-  throw Error(fmt::format("there is no stage '{}'", teacher.stage));
-}
-
-/// The weights of a file that others wrote, under the names of the network.
-TensorMap published_weights(const std::filesystem::path& file, Model& model) {
-  const Weights weights = read_weights(file);
-  require_finite(weights.tensors, file.string());
-  return without_common_prefix(weights.tensors, state_names(model), nullptr);
-}
 
 void require_taps(const TapRequest& wanted, Model& model, const std::string& name) {
   const std::vector<std::string> offered = model.tap_names();
@@ -114,7 +68,7 @@ StageParts::StageParts(const StagePlan& plan, const RunContext& context)
       view_key_(plan.teachers.empty() ? key_ : RandomKey{static_cast<std::uint64_t>(context.plan.seed)}.with("views")),
       data_(context.data->get(plan.data)),
       augmentations_(plan.train.augment, data_.info) {
-  augmentations_.look_up_draws(samples(), context.device);
+  augmentations_.look_up_draws(data_.train.labels.size(0), context.device);
   make_networks();
 }
 
@@ -134,8 +88,27 @@ void StageParts::make_networks() {
   for (std::size_t i = 0; i < models.size(); ++i) {
     const std::string& name = plan_.networks[i].name;
     set_memory_order(*models[i], placement_);
-    trained_.push_back(std::make_unique<TrainedNetwork>(name, std::move(models[i]), placement_, key_.with(name)));
+    trained_.push_back(std::make_unique<TrainedNetwork>(name, std::move(models[i]), placement_, key_.with(name),
+                                                        plan_.networks[i].freeze));
     networks_.push_back(trained_.back().get());
+  }
+}
+
+at::Tensor StageParts::first_images() const {
+  const std::int64_t rows = std::min<std::int64_t>(2, data_.train.labels.size(0));
+  Batch batch = cut_batch(data_.train, at::arange(rows, data_.train.labels.options()));
+  augmentations_.apply_in_training(batch, data_.train, view_key(0));
+  return batch.images;
+}
+
+const TapShapes& StageParts::shapes(const Head& network) const { return shapes_.at(&network); }
+
+void StageParts::load_first_weights() {
+  for (std::size_t i = 0; i < trained_.size(); ++i) {
+    const auto& init = plan_.networks[i].init;
+    if (!init) continue;
+    const std::string said = begin_with(*trained_[i], *init, data_.info, context_);
+    if (!said.empty()) context_.progress.say(fmt::format("stage {}, {}: {}", plan_.name, trained_[i]->name(), said));
   }
 }
 
@@ -155,14 +128,15 @@ std::string StageParts::describe() const {
 void StageParts::make_teachers(bool with_weights) {
   for (const TeacherPlan& teacher : plan_.teachers) {
     require_same_data(teacher);
-    const TeacherSource source = find_teacher(teacher, context_);
+    const FoundNetwork source =
+        teacher.file.empty() ? find_network(teacher, context_) : FoundNetwork{teacher.model, teacher.file, {}};
     const std::string name =
         teacher.stage.empty() ? std::filesystem::path(teacher.file).stem().string() : teacher.stage;
     auto model = place_model(source.model, data_.info, key_.with("teacher"), placement_);
     if (!teacher.file.empty()) {
-      load_state_dict(*model, published_weights(source.file, *model), source.file.string());
+      load_state_dict(*model, published_weights(source.weights, *model), source.weights.string());
     } else if (with_weights) {
-      load_state_dict(*model, read_safetensors(source.file), source.file.string());
+      load_state_dict(*model, read_safetensors(source.weights), source.weights.string());
     }
     frozen_.push_back(std::make_unique<FrozenNetwork>(name, std::move(model), placement_, teacher,
                                                       key_.with("teacher").with(frozen_.size())));
@@ -211,22 +185,30 @@ void StageParts::prepare_trial() { assemble(/*with_weights=*/false); }
 
 void StageParts::assemble(bool with_weights) {
   make_teachers(with_weights);
+  const at::Tensor images = first_images();
+  for (const auto& network : trained_) shapes_[network.get()] = tap_shapes(network->model(), placement_, images);
+  for (const auto& teacher : frozen_)
+    shapes_[teacher.get()] = tap_shapes(teacher->model(), {placement_.device, at::kFloat, placement_.channels_last},
+                                        images.to(placement_.precision));
   scheme_ = make<Scheme>(plan_.scheme);
   scheme_->setup(*this);
+  load_first_weights();
   for (std::size_t i = 0; i < trained_.size(); ++i) {
     const NetworkPlan& network = plan_.networks[i];
     trained_[i]->prepare(network.optimizer ? network.optimizer : plan_.train.optimizer,
-                         network.schedule ? network.schedule : plan_.train.schedule, plan_.train);
+                         network.schedule ? network.schedule : plan_.train.schedule, plan_.train, network.rates);
   }
 }
 
-void StageParts::begin_step(std::int64_t step) {
+void StageParts::step(const Batch& batch, std::int64_t step, Updater& updater) {
   for (const auto& teacher : frozen_) teacher->begin_step(step);
+  const AutocastGuard autocast(placement_.device, placement_.precision, AutocastGuard::Casts::kMadeAnew);
+  scheme_->step(batch, updater);
 }
 
 void StageParts::find_caches() {
   const AnswerShape shape{.samples = samples(), .views = augmentations_.views(), .classes = data_.info.classes()};
-  if (plan_.train.teacher_cache == Switch::kOff || shape.views == 0) return;
+  if (plan_.train.teacher_cache == AutoOnOff::kOff || shape.views == 0 || teacher_features_) return;
   // Passes of another shape, on more threads or in another layout are summed in another order: what a student finds in
   // a cache must be what it would have computed.
   std::string input =
@@ -277,8 +259,8 @@ void StageParts::choose_threads() const {
   at::set_num_threads(static_cast<int>(threads));
 }
 
-void StageParts::train_with(Network& network, const std::shared_ptr<torch::nn::Module>& module) {
-  dynamic_cast<TrainedNetwork&>(network).add_module(module);
+void StageParts::train_with(Network& network, const NamedModule& adapter) {
+  dynamic_cast<TrainedNetwork&>(network).add_adapter(adapter);
 }
 
 void StageParts::require(const LossNeeds& needs, const Network& student) {
@@ -308,6 +290,7 @@ void StageParts::require(const LossNeeds& needs, const Network& student) {
                                     : name_hint(request.name, views, "there are"));
   }
   for (const auto& teacher : frozen_) require_taps(needs.teacher_taps, teacher->model(), teacher->name());
+  teacher_features_ |= !needs.teacher_taps.empty();
 }
 
 }  // namespace kd

@@ -1,14 +1,16 @@
 // Everything a stage is made of, as its scheme sees it: data, augmentations, networks, teachers.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "data/batches.h"
 #include "data/training_data.h"
-#include "engine/networks.h"
+#include "engine/frozen_network.h"
 #include "engine/run_context.h"
+#include "engine/trained_network.h"
 #include "kd/scheme.h"
 
 namespace kd {
@@ -34,11 +36,10 @@ class StageParts final : public StageContext {
   const AugmentationChain& augmentations() const { return augmentations_; }
   std::vector<std::unique_ptr<TrainedNetwork>>& trained() { return trained_; }
   const std::vector<std::unique_ptr<FrozenNetwork>>& frozen() const { return frozen_; }
-  Scheme& scheme() { return *scheme_; }
-  void begin_step(std::int64_t step);
+  /// One step of the scheme on a batch, in the stage's precision.
+  void step(const Batch& batch, std::int64_t step, Updater& updater);
   /// Makes the teachers' answers to the samples at `index`, which are on the CPU, ready where they are cached.
   void prepare_answers(const at::Tensor& index, std::int64_t epoch);
-  RandomKey key() const { return key_; }
   /// Of what augmentations make of the samples in an epoch.
   RandomKey view_key(std::int64_t epoch) const { return view_key_.with(static_cast<std::uint64_t>(epoch)); }
   /// Samples that cached teachers should be asked for ahead: enough for a few passes.
@@ -53,11 +54,17 @@ class StageParts final : public StageContext {
   const std::vector<Teacher*>& teachers() override { return teachers_; }
   const DataInfo& data() const override { return data_.info; }
   std::int64_t samples() const override { return data_.train.labels.size(0); }
-  void train_with(Network& network, const std::shared_ptr<torch::nn::Module>& module) override;
+  RandomKey key() const override { return key_; }
+  const TapShapes& shapes(const Head& network) const override;
+  void train_with(Network& network, const NamedModule& adapter) override;
   void require(const LossNeeds& needs, const Network& student) override;
 
  private:
   void make_networks();
+  /// Gives the networks the weights that they are to begin with, and says what was not taken.
+  void load_first_weights();
+  /// Two images as the scheme gets them, to find out shapes with.
+  at::Tensor first_images() const;
   void make_teachers(bool with_weights);
   /// Throws RecipeError where a teacher was trained on images or classes that are not those of this stage.
   void require_same_data(const TeacherPlan& teacher) const;
@@ -77,6 +84,8 @@ class StageParts final : public StageContext {
   std::vector<std::unique_ptr<FrozenNetwork>> frozen_;
   std::vector<Network*> networks_;
   std::vector<Teacher*> teachers_;
+  std::map<const Head*, TapShapes> shapes_;
+  bool teacher_features_ = false;  // whether a loss wants them
   std::unique_ptr<Scheme> scheme_;
 };
 

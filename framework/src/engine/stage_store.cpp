@@ -63,18 +63,23 @@ void collect_libraries(const Value& value, std::set<std::filesystem::path>& libr
 
 }  // namespace
 
-std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context) {
+std::string source_identity(const NetworkSource& source, const RunContext& context) {
   std::string fingerprint;
-  if (!teacher.file.empty()) {
-    fingerprint = file_digest(teacher.file) + teacher.model.type + teacher.model.parameters.to_toml();
-  } else if (!teacher.run.empty()) {
-    const auto result = read_result(std::filesystem::path(teacher.run) / "stages" / teacher.stage);
-    if (!result) throw FileError(teacher.run + " holds no finished stage '" + teacher.stage + "'");
+  if (!source.file.empty()) {
+    fingerprint = file_digest(source.file);
+  } else if (!source.run.empty()) {
+    const auto result = read_result(std::filesystem::path(source.run) / "stages" / source.stage);
+    if (!result) throw FileError(source.run + " holds no finished stage '" + source.stage + "'");
     fingerprint = result->fingerprint;
   } else {
-    fingerprint = context.finished.at(teacher.stage).fingerprint;
+    fingerprint = context.finished.at(source.stage).fingerprint;
   }
-  return fmt::format("{} {} {}", fingerprint, teacher.network, teacher.checkpoint);
+  return fmt::format("{} {} {}", fingerprint, source.network, source.checkpoint);
+}
+
+std::string teacher_identity(const TeacherPlan& teacher, const RunContext& context) {
+  const std::string model = teacher.file.empty() ? "" : teacher.model.type + teacher.model.parameters.to_toml();
+  return model + source_identity(teacher, context);
 }
 
 std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, const std::string& data_fingerprint,
@@ -94,6 +99,9 @@ std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, 
   for (const TeacherPlan& teacher : plan.teachers) {
     digest.add(fmt::format("\nteacher {} {} {} {}", teacher_identity(teacher, context), teacher.weight,
                            teacher.temperature, teacher.training_mode));
+  }
+  for (const NetworkPlan& network : plan.networks) {
+    if (network.init) digest.add(fmt::format("\nbegins with {}", source_identity(*network.init, context)));
   }
   return digest.hex();
 }

@@ -10,8 +10,9 @@
 
 namespace kd {
 
-/// SHA-256 over the stage's settings, its data, seed, device and precision, the fingerprints of its teachers, and the
-/// version of kdrun's arithmetic. Settings that change speed only do not count.
+/// SHA-256 over the stage's settings, its data, seed, device and precision, the fingerprints of its teachers and of the
+/// stages that its networks begin with, and the version of kdrun's arithmetic. Settings that change speed only do not
+/// count.
 KD_API std::string stage_fingerprint(const StagePlan& plan, const RunContext& context,
                                      const std::string& data_fingerprint, const std::string& precision);
 

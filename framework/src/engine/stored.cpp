@@ -8,7 +8,9 @@
 #include <algorithm>
 
 #include "engine/device.h"
+#include "engine/evaluation.h"
 #include "engine/stage_store.h"
+#include "engine/state_dict.h"
 #include "kd/augmentation.h"
 #include "kd/diagnostics.h"
 #include "kd/plugin.h"
@@ -135,13 +137,11 @@ std::vector<std::filesystem::path> export_stage(const std::filesystem::path& sta
 std::vector<TapShape> describe_taps(const std::string& model) {
   const DataInfo info{3, 32, 32, std::vector<std::string>(100, "class"), {}, {}};
   const auto network = place_model(parse_component("model", {}, model), info, {}, {});
-  Taps taps(network->tap_names());
-  network->module()->eval();
-  network->forward(at::zeros({1, info.channels, info.height, info.width}), {.taps = &taps, .key = {}});
+  const TapShapes known = tap_shapes(*network, {}, at::zeros({1, info.channels, info.height, info.width}));
   std::vector<TapShape> shapes;
   for (const std::string& name : network->tap_names()) {
     TapShape shape{name, {"N"}};
-    for (std::int64_t i = 1; i < taps.at(name).dim(); ++i) shape.shape.push_back(std::to_string(taps.at(name).size(i)));
+    for (const std::int64_t size : known.at(name)) shape.shape.push_back(std::to_string(size));
     shapes.push_back(std::move(shape));
   }
   return shapes;

@@ -9,7 +9,7 @@
 
 #include "data/batches.h"
 #include "data/training_data.h"
-#include "engine/networks.h"
+#include "engine/placement.h"
 #include "engine/run_context.h"
 #include "kd/analysis.h"
 #include "kd/model.h"

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "data/transfer.h"
+#include "kd/logits.h"
 #include "kd/plugin.h"
 #include "kd/schedule.h"
 #include "plugin/registry.h"
@@ -96,6 +97,7 @@ class TrialUpdater final : public Updater {
     }
     check_counted(counted);
     if (!objective.requires_grad()) refuse(fmt::format("no loss of network '{}' has a gradient", network.name()));
+    const WithoutAutocast own_precision(objective.device());
     objective.backward();
     ++updates;
   }
@@ -182,7 +184,8 @@ void try_steps(const StagePlan& plan, StageParts& parts) {
                   fmt::format("model '{}'", plan.networks[i].model.type));
   }
   for (const auto& teacher : parts.frozen()) {
-    check_outputs(teacher->forward(batch.images, {}), {}, rows, classes, fmt::format("teacher '{}'", teacher->name()));
+    check_outputs(teacher->forward(batch.images, {}, Gradient::kNone), {}, rows, classes,
+                  fmt::format("teacher '{}'", teacher->name()));
   }
   TrialUpdater updater(plan, classes);
   const auto times = sampled_times(plan, batches);
@@ -191,8 +194,7 @@ void try_steps(const StagePlan& plan, StageParts& parts) {
   for (std::size_t i = 0; i < times.size(); ++i) {
     if (!tried.insert(zeros[i]).second) continue;
     updater.now = times[i];
-    parts.begin_step(times[i].step);
-    parts.scheme().step(trial_batch(parts, rows), updater);
+    parts.step(trial_batch(parts, rows), times[i].step, updater);
   }
   if (updater.updates == 0) throw RecipeError(plan.scheme.location, "the scheme updates no network");
   // Batch norm of maps of one pixel wants two images, and the last batch of an epoch may have one.
@@ -200,7 +202,7 @@ void try_steps(const StagePlan& plan, StageParts& parts) {
       !plan.train.drop_last && plan.train.batch_size > 1 && parts.samples() % plan.train.batch_size == 1 && rows > 1;
   if (!last_has_one) return;
   try {
-    parts.scheme().step(trial_batch(parts, 1), updater);
+    parts.step(trial_batch(parts, 1), 0, updater);
   } catch (const std::exception& error) {
     throw RecipeError(
         plan.location,

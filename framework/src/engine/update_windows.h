@@ -6,7 +6,7 @@
 #include <map>
 #include <vector>
 
-#include "engine/networks.h"
+#include "engine/trained_network.h"
 
 namespace kd {
 

@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "recipe/plan.h"
+#include "recipe/settings.h"
 
 namespace kd {
 
@@ -151,5 +151,7 @@ void* detail::create_component(const ComponentSpec& spec, const void* context) {
                               what, component->library.string())}});
   }
 }
+
+void detail::add_components(const Entry* entries, const std::string& library) { registry().add(entries, library); }
 
 }  // namespace kd

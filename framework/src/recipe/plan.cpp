@@ -9,60 +9,13 @@
 #include <set>
 
 #include "recipe/merge.h"
+#include "recipe/settings.h"
 #include "recipe/toml_reader.h"
 #include "recipe/unknown_keys.h"
 
 namespace kd {
 
 namespace {
-
-/// The keys of a recipe's top level and of a stage, beside those of TrainSettings.
-struct RecipeKeys {
-  std::string title, device;
-  std::int64_t seed = 0;
-  ComponentSpec data;
-  std::vector<ComponentSpec> analyses;
-
-  static void schema(Schema<RecipeKeys>& s) {
-    s.field("title", &RecipeKeys::title, "one line on what this is").def("");
-    s.field("seed", &RecipeKeys::seed, "of everything random").def(0).at_least(0);
-    s.field("device", &RecipeKeys::device, "auto, cpu, cuda or cuda:N").def("auto");
-    s.component("data", &RecipeKeys::data, "dataset", "what is learned").with(fields_of<DataSelection>());
-    s.components("analysis", &RecipeKeys::analyses, "analysis", "what is looked at after training")
-        .def(Value(Value::List{}));
-  }
-};
-
-std::vector<FieldInfo> network_extras() {
-  struct Extras {
-    std::string name;
-    std::int64_t count = 1;
-    ComponentSpec optimizer, schedule;
-    static void schema(Schema<Extras>& s) {
-      s.field("name", &Extras::name, "of the network; its type where left out").def("");
-      s.field("count", &Extras::count, "how many such networks").def(1).range(1, 1024);
-      s.component("optimizer", &Extras::optimizer, "optimizer", "its own optimizer; the stage's where left out")
-          .optional();
-      s.component("schedule", &Extras::schedule, "schedule", "its own schedule; the stage's where left out").optional();
-    }
-  };
-  return fields_of<Extras>();
-}
-
-struct StageKeys {
-  std::string name;
-  ComponentSpec scheme, model;
-  std::vector<ComponentSpec> models;
-
-  static void schema(Schema<StageKeys>& s) {
-    s.field("name", &StageKeys::name, "by which later stages and overrides speak of it");
-    s.component("scheme", &StageKeys::scheme, "scheme", "how the networks learn").def_toml("{ type = 'supervised' }");
-    s.component("model", &StageKeys::model, "model", "the network that is trained").optional();
-    s.components("models", &StageKeys::models, "model", "the networks that are trained, where they are several")
-        .with(network_extras())
-        .def(Value(Value::List{}));
-  }
-};
 
 std::vector<std::string> names_of(const std::vector<FieldInfo>& fields) {
   std::vector<std::string> names;
@@ -204,7 +157,7 @@ class Planner {
     if (!of_keys.ok()) return plan;
     const StageKeys parsed = read_parameters<StageKeys>(keys);
     plan.scheme = parsed.scheme;
-    plan_networks(plan, parsed);
+    plan_networks(plan, parsed, earlier);
     if (of_teachers.ok()) check_roles(plan, stage);
     return plan;
   }
@@ -259,20 +212,21 @@ class Planner {
     return result;
   }
 
-  void plan_networks(StagePlan& plan, const StageKeys& keys) {
-    if (keys.model) plan.networks.push_back({"model", keys.model, {}, {}});
+  void plan_networks(StagePlan& plan, const StageKeys& keys, const std::vector<StagePlan>& earlier) {
+    if (keys.model) plan.networks.push_back({keys, "model", keys.model, {}, {}});
     std::map<std::string, int> seen;
     for (const ComponentSpec& model : keys.models) {
-      const std::string given = model.extras.find("name")->as_string();
-      const std::string base = given.empty() ? model.type : given;
+      const auto extras = read_parameters<NetworkExtras>(model.extras);
+      const std::string base = extras.name.empty() ? model.type : extras.name;
       // Names become file names of a checkpoint, in which `training` is taken.
       if (!is_plain_name(base) || base == "training") {
         diagnostics_.error(model.extras.find("name")->location, fmt::format("'{}' is no name for a network", base),
                            "letters, digits, '_' and '-'; 'training' is taken");
       }
-      for (std::int64_t i = 0; i < model.extras.find("count")->as_int(); ++i) {
+      for (std::int64_t i = 0; i < extras.count; ++i) {
         const int count = ++seen[base];
-        NetworkPlan network{count == 1 ? base : fmt::format("{}_{}", base, count), model, {}, {}};
+        NetworkPlan network{extras, count == 1 ? base : fmt::format("{}_{}", base, count), model, extras.optimizer,
+                            extras.schedule};
         const auto same = std::find_if(plan.networks.begin(), plan.networks.end(),
                                        [&](const NetworkPlan& other) { return other.name == network.name; });
         if (same != plan.networks.end()) {
@@ -281,10 +235,6 @@ class Planner {
                              "the second of several is called NAME_2, and so on; give another 'name'");
           break;
         }
-        if (const Value* optimizer = model.extras.find("optimizer"))
-          network.optimizer = to_component("optimizer", {}, *optimizer);
-        if (const Value* schedule = model.extras.find("schedule"))
-          network.schedule = to_component("schedule", {}, *schedule);
         plan.networks.push_back(std::move(network));
       }
     }
@@ -292,59 +242,78 @@ class Planner {
       diagnostics_.error(keys.models.front().location,
                          fmt::format("stage '{}': 'model' and 'models' exclude each other", plan.name));
     }
+    plan_inits(plan, keys, earlier);
+  }
+
+  void plan_inits(StagePlan& plan, const StageKeys& keys, const std::vector<StagePlan>& earlier) {
+    const std::string what = fmt::format("stage '{}', init", plan.name);
+    if (!keys.model && (keys.init || !keys.freeze.empty() || !keys.rates.empty())) {
+      const char* key = keys.init ? "init" : !keys.freeze.empty() ? "freeze" : "rates";
+      diagnostics_.error(
+          plan.resolved.find(key)->location,
+          fmt::format("stage '{}': '{}' of a stage belongs to its 'model', and there is none", plan.name, key),
+          "write it beside each network in 'models'");
+    }
+    for (NetworkPlan& network : plan.networks) {
+      if (!network.init) continue;
+      const Value* value = keys.model ? plan.resolved.find("init") : network.model.extras.find("init");
+      network.init->location = value->location;
+      check_source(*network.init, *value, what, earlier);
+    }
+  }
+
+  /// Where weights come from: one place, and there is such a stage.
+  void check_source(const NetworkSource& source, const Value& value, const std::string& what,
+                    const std::vector<StagePlan>& earlier) {
+    if (source.file.empty() == source.stage.empty()) {
+      diagnostics_.error(value.location, what + ": give either 'stage' or 'file'");
+    } else if (!source.run.empty() && source.stage.empty()) {
+      diagnostics_.error(value.location, what + ": 'run' needs 'stage'");
+    }
+    const Value& checkpoint = *value.find("checkpoint");
+    if (source.checkpoint != "last" && source.checkpoint != "best") {
+      diagnostics_.error(checkpoint.location,
+                         fmt::format("{}: 'checkpoint' = {} is not one of: last | best", what, checkpoint.to_toml()));
+    }
+    if (!source.stage.empty() && source.run.empty()) check_stage(source, *value.find("stage"), what, earlier);
   }
 
   void plan_teacher(StagePlan& plan, const Value& value, const std::vector<StagePlan>& earlier) {
     TeacherPlan teacher = read_parameters<TeacherPlan>(value);
     teacher.location = value.location;
-    const std::string what = fmt::format("stage '{}', teacher: ", plan.name);
-    if (teacher.file.empty() == teacher.stage.empty()) {
-      diagnostics_.error(value.location, what + "give either 'stage' or 'file'");
-    } else if (!teacher.file.empty() && !teacher.model) {
-      diagnostics_.error(value.location, what + "'file' needs 'model', the network whose weights it holds");
-    } else if (!teacher.run.empty() && teacher.stage.empty()) {
-      diagnostics_.error(value.location, what + "'run' needs 'stage'");
-    }
-    const Value& checkpoint = *value.find("checkpoint");
-    if (teacher.checkpoint != "last" && teacher.checkpoint != "best") {
-      diagnostics_.error(checkpoint.location,
-                         fmt::format("{}'checkpoint' = {} is not one of: last | best", what, checkpoint.to_toml()));
-    }
-    if (!teacher.stage.empty() && teacher.run.empty())
-      check_teacher_stage(plan, teacher, *value.find("stage"), earlier);
+    const std::string what = fmt::format("stage '{}', teacher", plan.name);
+    check_source(teacher, value, what, earlier);
+    if (!teacher.file.empty() && teacher.stage.empty() && !teacher.model)
+      diagnostics_.error(value.location, what + ": 'file' needs 'model', the network whose weights it holds");
     plan.teachers.push_back(std::move(teacher));
   }
 
-  void check_teacher_stage(const StagePlan& plan, const TeacherPlan& teacher, const Value& place,
-                           const std::vector<StagePlan>& earlier) {
+  void check_stage(const NetworkSource& source, const Value& place, const std::string& what,
+                   const std::vector<StagePlan>& earlier) {
     std::vector<std::string> names;
     for (const StagePlan& other : earlier) {
-      if (other.name == teacher.stage) {
-        check_teacher_network(plan, teacher, other, place);
+      if (other.name == source.stage) {
+        check_network(source, other, place, what);
         return;
       }
       names.push_back(other.name);
     }
-    diagnostics_.error(place.location,
-                       fmt::format("stage '{}', teacher: there is no earlier stage '{}'", plan.name, teacher.stage),
-                       name_hint(teacher.stage, names, "earlier stages"));
+    diagnostics_.error(place.location, fmt::format("{}: there is no earlier stage '{}'", what, source.stage),
+                       name_hint(source.stage, names, "earlier stages"));
   }
 
-  void check_teacher_network(const StagePlan& plan, const TeacherPlan& teacher, const StagePlan& other,
-                             const Value& place) {
+  void check_network(const NetworkSource& source, const StagePlan& other, const Value& place, const std::string& what) {
     std::vector<std::string> names;
     for (const NetworkPlan& network : other.networks) names.push_back(network.name);
     if (names.empty()) return;  // the other stage has problems of its own
-    const bool named = std::find(names.begin(), names.end(), teacher.network) != names.end();
-    if (named || (teacher.network.empty() && names.size() == 1)) return;
+    const bool named = std::find(names.begin(), names.end(), source.network) != names.end();
+    if (named || (source.network.empty() && names.size() == 1)) return;
     diagnostics_.error(
         place.location,
-        teacher.network.empty()
-            ? fmt::format("stage '{}', teacher: stage '{}' has several networks; say which with 'network'", plan.name,
-                          other.name)
-            : fmt::format("stage '{}', teacher: stage '{}' has no network '{}'", plan.name, other.name,
-                          teacher.network),
-        name_hint(teacher.network, names, "its networks"));
+        source.network.empty()
+            ? fmt::format("{}: stage '{}' has several networks; say which with 'network'", what, other.name)
+            : fmt::format("{}: stage '{}' has no network '{}'", what, other.name, source.network),
+        name_hint(source.network, names, "its networks"));
   }
 
   void check_roles(const StagePlan& plan, const Value& stage) {
@@ -453,17 +422,6 @@ StageSettings read_stage_settings(const std::string& file, const ComponentCatalo
   const Value train = resolve_table(train_fields, select(stage, train_fields), "stage", catalog, diagnostics);
   diagnostics.throw_if_any();
   return {to_component("dataset", extras, resolved_data), read_parameters<TrainSettings>(train)};
-}
-
-std::vector<std::string> keys_beside(const std::string& kind) {
-  std::vector<std::string> keys{"type"};
-  const auto add = [&keys](const std::vector<FieldInfo>& fields) {
-    for (const FieldInfo& field : fields) keys.push_back(field.name);
-  };
-  if (kind == "dataset") add(fields_of<DataSelection>());
-  if (kind == "model") add(network_extras());
-  if (kind == "loss") keys.emplace_back("weight");  // LossList::extras()
-  return keys;
 }
 
 bool is_device_name(const std::string& name) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +13,7 @@
 namespace kd {
 
 enum class Precision { kAuto, kFp32, kTf32, kBf16, kFp16 };
-enum class Switch { kAuto, kOn, kOff };
+enum class AutoOnOff { kAuto, kOn, kOff };
 
 /// `[train]`, and what a stage may override of it.
 struct KD_API TrainSettings {
@@ -27,8 +29,8 @@ struct KD_API TrainSettings {
   double ema = 0;
   double checkpoint_seconds = 60;
   Precision precision = Precision::kAuto;
-  Switch teacher_cache = Switch::kAuto;
-  Switch channels_last = Switch::kAuto;
+  AutoOnOff teacher_cache = AutoOnOff::kAuto;
+  AutoOnOff channels_last = AutoOnOff::kAuto;
   ComponentSpec optimizer;
   ComponentSpec schedule;
   std::vector<ComponentSpec> augment;
@@ -50,23 +52,41 @@ struct KD_API DataSelection {
   static void schema(Schema<DataSelection>& s);
 };
 
+/// Where trained weights come from: an earlier stage, a stage of another run, or a file.
+struct KD_API NetworkSource {
+  std::string stage, run, file;
+  std::string network;  ///< empty: the stage's only one
+  std::string checkpoint = "best";
+  Location location;
+};
+
+/// What a network begins with in place of random weights.
+struct KD_API InitPlan : NetworkSource {
+  std::vector<std::string> parts;  ///< beginnings of names; empty: all that fits
+
+  static void schema(Schema<InitPlan>& s);
+};
+
+/// How a network is trained, beside what its stage says for all.
+struct KD_API NetworkSettings {
+  std::optional<InitPlan> init;
+  std::vector<std::string> freeze;      ///< parts that keep their weights
+  std::map<std::string, double> rates;  ///< factors of the learning rate by part
+};
+
 /// A network that a stage trains.
-struct KD_API NetworkPlan {
+struct KD_API NetworkPlan : NetworkSettings {
   std::string name;
   ComponentSpec model;
   ComponentSpec optimizer, schedule;  ///< its own, or empty: the stage's
 };
 
-/// A frozen network: of an earlier stage, of a stage of another run, or from a file.
-struct KD_API TeacherPlan {
-  std::string stage, run, file;
-  std::string network;  ///< empty: the stage's only one
-  std::string checkpoint = "best";
+/// A frozen network that others learn from.
+struct KD_API TeacherPlan : NetworkSource {
   double temperature = 1;
   ComponentSpec model;  ///< for a file
   double weight = 1;
   bool training_mode = false;
-  Location location;
 
   static void schema(Schema<TeacherPlan>& s);
 };
@@ -110,10 +130,6 @@ struct KD_API StageSettings {
   TrainSettings train;
 };
 KD_API StageSettings read_stage_settings(const std::string& file, const ComponentCatalog& catalog);
-
-/// Keys that stand beside the parameters of a component in some place of a recipe: `type`, and for its kind `weight`,
-/// `count` and the like.
-KD_API std::vector<std::string> keys_beside(const std::string& kind);
 
 /// Whether `name` is auto, cpu, cuda or cuda:N; not whether there is such a device.
 KD_API bool is_device_name(const std::string& name);

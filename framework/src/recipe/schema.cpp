@@ -38,6 +38,10 @@ std::string type_name(FieldType type) {
       return "list of components";
     case FieldType::kScheduled:
       return "number or schedule";
+    case FieldType::kTable:
+      return "table";
+    case FieldType::kNumberTable:
+      return "table of numbers";
   }
   return "";
 }
@@ -140,6 +144,10 @@ class FieldChecker {
       case FieldType::kScheduled:
         if (value.is_table()) return resolve_component(field.component_kind, {}, value, catalog_, diagnostics_);
         return check_number(field, value);
+      case FieldType::kTable:
+        return resolve_table(field.extras, value, fmt::format("{}, {}", what_, field.name), catalog_, diagnostics_);
+      case FieldType::kNumberTable:
+        return check_number_table(field, value);
     }
     return value;
   }
@@ -173,6 +181,21 @@ class FieldChecker {
     if (field.type == FieldType::kInt) return value;
     Value result(number);
     result.location = value.location;
+    return result;
+  }
+
+  Value check_number_table(const FieldInfo& field, const Value& value) {
+    if (!value.is_table()) {
+      wrong_kind(field, value);
+      return value;
+    }
+    FieldInfo item_field = field;
+    item_field.type = FieldType::kNumber;
+    Value result = value;
+    for (Member& item : result.as_table()) {
+      item_field.name = field.name + "." + item.key;
+      item.value = check_number(item_field, item.value);
+    }
     return result;
   }
 

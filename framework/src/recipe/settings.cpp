@@ -1,9 +1,5 @@
-// The declared settings of stages, data and teachers, and a resolved recipe as text.
-#include <fmt/format.h>
-
-#include <algorithm>
-
-#include "recipe/plan.h"
+// settings.h: what each table of a recipe holds, with defaults and meaning.
+#include "recipe/settings.h"
 
 namespace kd {
 
@@ -29,11 +25,12 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
        "of matrix products; auto takes bf16 where the device is fast in it; tf32 is fp32 whose factors a GPU rounds to "
        "11 bits")
       .def("auto");
-  s.choice("channels_last", &T::channels_last, {{"auto", Switch::kAuto}, {"on", Switch::kOn}, {"off", Switch::kOff}},
+  s.choice("channels_last", &T::channels_last,
+           {{"auto", AutoOnOff::kAuto}, {"on", AutoOnOff::kOn}, {"off", AutoOnOff::kOff}},
            "memory order of images; auto takes it for convolutional networks")
       .def("auto");
-  s.choice("teacher_cache", &T::teacher_cache, {{"auto", Switch::kAuto}, {"off", Switch::kOff}},
-           "keeps a frozen teacher's logits where every sample has a single view")
+  s.choice("teacher_cache", &T::teacher_cache, {{"auto", AutoOnOff::kAuto}, {"off", AutoOnOff::kOff}},
+           "keeps a frozen teacher's logits where augmentations make a counted number of views of a sample")
       .def("auto");
   s.field("accumulate", &T::accumulate, "batches whose gradients make one update").def(1).at_least(1);
   s.field("max_gradient_norm", &T::max_gradient_norm, "gradients are scaled down to this L2 norm; 0: never")
@@ -95,17 +92,35 @@ void DataSelection::schema(Schema<DataSelection>& s) {
       .at_least(1);
 }
 
-void TeacherPlan::schema(Schema<TeacherPlan>& s) {
-  using T = TeacherPlan;
+namespace {
+
+/// The keys that say where weights come from; `T` derives from NetworkSource.
+template <class T>
+void declare_source(Schema<T>& s, const std::string& help_of_file) {
   s.field("stage", &T::stage, "an earlier stage of this recipe, or of `run`").def("");
   s.field("run", &T::run, "a run folder that holds the stage").def("");
-  s.field("file", &T::file, "a .safetensors file, or what torch.save wrote; `model` says of what network").def("");
-  s.component("model", &T::model, "model", "the network whose weights `file` holds").optional();
+  s.field("file", &T::file, help_of_file).def("");
   s.field("network", &T::network, "which network of the stage; its only one where left out").def("");
   s.field("checkpoint", &T::checkpoint,
           "best: the epoch with the highest validation accuracy, which the table reports (without a validation split "
           "the last one); or last")
       .def("best");
+}
+
+}  // namespace
+
+void InitPlan::schema(Schema<InitPlan>& s) {
+  declare_source(s, "a .safetensors file, or what torch.save wrote");
+  s.field("parts", &InitPlan::parts,
+          "the parts that are taken, by the beginnings of their names: [\"conv1\", \"layer1\"], and [\"adapter.NAME\"] "
+          "for what a loss trained; []: all that fits in name and shape")
+      .def(std::vector<std::string>{});
+}
+
+void TeacherPlan::schema(Schema<TeacherPlan>& s) {
+  using T = TeacherPlan;
+  declare_source(s, "a .safetensors file, or what torch.save wrote; `model` says of what network");
+  s.component("model", &T::model, "model", "the network whose weights `file` holds").optional();
   s.field("weight", &T::weight, "share among several teachers").def(1.0).at_least(0);
   s.field("temperature", &T::temperature,
           "divides its logits before anything else, such as what temperature scaling found on held-out images")
@@ -116,47 +131,74 @@ void TeacherPlan::schema(Schema<TeacherPlan>& s) {
       .def(false);
 }
 
+void RecipeKeys::schema(Schema<RecipeKeys>& s) {
+  s.field("title", &RecipeKeys::title, "one line on what this is").def("");
+  s.field("seed", &RecipeKeys::seed, "of everything random").def(0).at_least(0);
+  s.field("device", &RecipeKeys::device, "auto, cpu, cuda or cuda:N").def("auto");
+  s.component("data", &RecipeKeys::data, "dataset", "what is learned").with(fields_of<DataSelection>());
+  s.components("analysis", &RecipeKeys::analyses, "analysis", "what is looked at after training")
+      .def(Value(Value::List{}));
+}
+
 namespace {
 
-void list_into(const std::string& key, const Value& value, std::vector<SettingOrigin>& all) {
-  if (value.is_table() && !value.as_table().empty()) {
-    for (const Member& member : value.as_table())
-      list_into((key.empty() ? "" : key + ".") + member.key, member.value, all);
-  } else if (value.is_list() && std::any_of(value.as_list().begin(), value.as_list().end(),
-                                            [](const Value& item) { return item.is_table(); })) {
-    for (std::size_t i = 0; i < value.as_list().size(); ++i) {
-      const Value& item = value.as_list()[i];
-      const Value* name = key == "stage" ? item.find("name") : nullptr;
-      list_into(fmt::format("{}.{}", key, name != nullptr ? name->as_string() : std::to_string(i)), item, all);
-    }
-  } else {
-    all.push_back({key, value, value.location});
-  }
+/// The keys of NetworkSettings; `T` derives from it.
+template <class T>
+void declare_network_settings(Schema<T>& s) {
+  s.table("init", &T::init,
+          "weights to begin with in place of random ones: those of another stage or a file, as far as they fit");
+  s.field(
+       "freeze", &T::freeze,
+       "parts that keep their weights and answer as in evaluation, by the beginnings of their parameters' names, such "
+       "as [\"conv1\", \"layer1\"]")
+      .def(std::vector<std::string>{});
+  s.field("rates", &T::rates,
+          "factors of the learning rate for parts: { layer1 = 0.1, fc = 10 }, and \"adapter\" for what losses train")
+      .def_toml("{}")
+      .at_least(0);
 }
 
 }  // namespace
 
-std::vector<SettingOrigin> list_settings(const Value& resolved) {
-  std::vector<SettingOrigin> all;
-  list_into("", resolved, all);
-  return all;
+void NetworkExtras::schema(Schema<NetworkExtras>& s) {
+  using E = NetworkExtras;
+  s.field("name", &E::name, "of the network; its type where left out").def("");
+  s.field("count", &E::count, "how many such networks").def(1).range(1, 1024);
+  s.component("optimizer", &E::optimizer, "optimizer", "its own optimizer; the stage's where left out").optional();
+  s.component("schedule", &E::schedule, "schedule", "its own schedule; the stage's where left out").optional();
+  declare_network_settings(s);
 }
 
-std::string write_recipe(const Value& resolved) {
-  std::string text;
-  std::string tables;
-  for (const Member& member : resolved.as_table()) {
-    if (member.key == "stage") {
-      for (const Value& stage : member.value.as_list()) {
-        tables += "\n[[stage]]\n";
-        for (const Member& setting : stage.as_table())
-          tables += fmt::format("{} = {}\n", toml_key(setting.key), setting.value.to_toml());
-      }
-    } else {
-      text += fmt::format("{} = {}\n", toml_key(member.key), member.value.to_toml());
-    }
-  }
-  return text + tables;
+void StageKeys::schema(Schema<StageKeys>& s) {
+  s.field("name", &StageKeys::name, "by which later stages and overrides speak of it");
+  s.component("scheme", &StageKeys::scheme, "scheme", "how the networks learn").def_toml("{ type = 'supervised' }");
+  s.component("model", &StageKeys::model, "model", "the network that is trained").optional();
+  s.components("models", &StageKeys::models, "model", "the networks that are trained, where they are several")
+      .with(fields_of<NetworkExtras>())
+      .def(Value(Value::List{}));
+  declare_network_settings(s);
+}
+
+std::vector<RecipeSection> recipe_sections() {
+  return {
+      {"recipe", "the top level of a recipe", fields_of<RecipeKeys>()},
+      {"data", "beside the parameters of any data set; a stage may have its own", fields_of<DataSelection>()},
+      {"stage", "what a stage trains and how, in [[stage]]", fields_of<StageKeys>()},
+      {"train", "settings of every stage, in [train]; a stage may override any of them", fields_of<TrainSettings>()},
+      {"models", "beside each of the `models` of a stage", fields_of<NetworkExtras>()},
+      {"teachers", "each of the `teachers` of a stage", fields_of<TeacherPlan>()},
+      {"init", "what a network begins with", fields_of<InitPlan>()}};
+}
+
+std::vector<std::string> keys_beside(const std::string& kind) {
+  std::vector<std::string> keys{"type"};
+  const auto add = [&keys](const std::vector<FieldInfo>& fields) {
+    for (const FieldInfo& field : fields) keys.push_back(field.name);
+  };
+  if (kind == "dataset") add(fields_of<DataSelection>());
+  if (kind == "model") add(fields_of<NetworkExtras>());
+  if (kind == "loss") keys.emplace_back("weight");  // LossList::extras()
+  return keys;
 }
 
 }  // namespace kd

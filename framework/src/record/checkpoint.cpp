@@ -51,6 +51,12 @@ std::string best_of(const std::filesystem::path& checkpoint) {
 
 }  // namespace
 
+std::string adapters_name(const std::string& network) { return network + ".adapters"; }
+
+std::filesystem::path adapters_file(const std::filesystem::path& weights) {
+  return weights.parent_path() / (adapters_name(weights.stem().string()) + std::string(kNetworkEnding));
+}
+
 std::string checkpoint_name(std::int64_t step) { return fmt::format("step-{:08}", step); }
 
 void repair_links(const std::filesystem::path& checkpoint) {

@@ -12,11 +12,17 @@
 
 namespace kd {
 
+/// What a network's adapters are called beside it.
+KD_API std::string adapters_name(const std::string& network);
+/// The file of the adapters of the network whose weights are in `weights`.
+KD_API std::filesystem::path adapters_file(const std::filesystem::path& weights);
+
 /// All that a stage needs to go on, or to be used.
 struct KD_API Checkpoint {
-  std::map<std::string, TensorMap> networks;  ///< by network name: what Python's state_dict holds
-  TensorMap training;                         ///< optimizers, averages, meters; empty in a stage that is finished
-  std::string state;                          ///< JSON of the stage loop
+  /// By network name: what Python's state_dict holds; and its adapters under adapters_name().
+  std::map<std::string, TensorMap> networks;
+  TensorMap training;  ///< optimizers, averages, meters; empty in a stage that is finished
+  std::string state;   ///< JSON of the stage loop
 };
 
 /// Writes `folder`/step-XXXXXXXX as a whole: files, their flush, a manifest with sizes and SHA-256, a rename, and the

@@ -1,4 +1,6 @@
 // The key functions of the plugin interfaces: their type information lives here, once, for host and plugins alike.
+#include <fmt/format.h>
+
 #include "kd/analysis.h"
 #include "kd/augmentation.h"
 #include "kd/dataset.h"
@@ -18,10 +20,14 @@ Augmentation::~Augmentation() = default;
 at::Tensor Augmentation::view_numbers(const at::Tensor&, RandomKey) const {
   throw Error("an augmentation with several views does not number them");
 }
-at::Tensor Augmentation::companions(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }
+at::Tensor Augmentation::extra_samples(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }
 DataSet::~DataSet() = default;
+Head::~Head() = default;
 Loss::~Loss() = default;
 Model::~Model() = default;
+at::Tensor Model::head(const at::Tensor&, const std::string& tap) {
+  throw Error(fmt::format("the model has no head for the feature '{}'", tap));
+}
 Network::~Network() = default;
 Optimizer::~Optimizer() = default;
 Schedule::~Schedule() = default;

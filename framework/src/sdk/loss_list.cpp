@@ -1,21 +1,26 @@
-// kd::LossList and kd::Objective: the weighted losses of a scheme.
-#include <ATen/ops/cat.h>
-#include <c10/core/GradMode.h>
+// kd::LossList: the weighted losses of a scheme.
+#include <ATen/TensorOperators.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
 #include "kd/diagnostics.h"
 #include "kd/loss.h"
-#include "kd/scheme.h"
+#include "sdk/seeded_initialisation.h"
 
 namespace kd {
 
+/// A loss of the list; one that compares with each teacher has an object for each.
 struct LossList::Item {
   std::string name;
-  std::unique_ptr<Loss> loss;
+  std::vector<std::unique_ptr<Loss>> objects;
+  std::vector<double> shares;  // of the objects
   ScheduledValue weight;
+  LossNeeds needs;
+
+  Term term(double factor, const LossInput& input) const;
 };
 
 namespace {
@@ -28,21 +33,58 @@ struct Extras {
   }
 };
 
-const at::Tensor& find_view(const Batch& batch, const std::string& name) {
-  for (const View& view : batch.extra_views) {
-    if (view.name == name) return view.images;
-  }
-  throw Error(fmt::format("the batch has no extra view '{}'", name));
+std::unique_ptr<Loss> make_loss(const ComponentSpec& spec, Loss::Context context, RandomKey key) {
+  context.key = key;
+  const SeededInitialisation first_weights(key.with("initialisation"));
+  return make<Loss>(spec, context);
 }
 
-/// The first `count` rows of every feature.
-Outputs first_rows(const Outputs& outputs, const TapRequest& taps, std::int64_t count) {
-  Outputs first{outputs.logits.narrow(0, 0, count), Taps(taps)};
-  for (const std::string& tap : taps) first.taps.offer(tap, outputs.taps.at(tap).narrow(0, 0, count));
-  return first;
+/// Whoever wants a teacher's features wants a teacher.
+LossNeeds needs_of(const Loss& loss) {
+  LossNeeds needs = loss.needs();
+  needs.teacher |= !needs.teacher_taps.empty();
+  return needs;
+}
+
+std::vector<std::unique_ptr<Loss>> make_objects(const ComponentSpec& spec, const Loss::Context& context,
+                                                RandomKey key) {
+  std::vector<std::unique_ptr<Loss>> objects;
+  if (context.teachers.size() <= 1) {
+    objects.push_back(make_loss(spec, context, key));
+    return objects;
+  }
+  for (std::size_t i = 0; i < context.teachers.size(); ++i) {
+    Loss::Context of_one = context;
+    of_one.teachers = {context.teachers[i]};
+    objects.push_back(make_loss(spec, of_one, i == 0 ? key : key.with(i)));
+    const LossNeeds needs = needs_of(*objects.back());
+    if (needs.teachers_together) objects.back() = make_loss(spec, context, key);
+    if (needs.teachers_together || !needs.teacher) break;
+  }
+  return objects;
 }
 
 }  // namespace
+
+const Outputs& LossInput::teacher() const {
+  if (teachers.size() != 1) throw Error(fmt::format("a loss wants one teacher's outputs, and has {}", teachers.size()));
+  return teachers.front();
+}
+
+const at::Tensor& LossInput::view(const std::string& name) const {
+  for (const ViewLogits& known : views) {
+    if (known.view == name) return known.logits;
+  }
+  throw Error(fmt::format("no logits of an extra view '{}'", name));
+}
+
+const TeacherInfo& Loss::Context::teacher() const {
+  if (teachers.empty())
+    throw RecipeError({}, "this loss needs a teacher, and there is none",
+                      "give the stage 'teachers', or take a scheme "
+                      "with teachers");
+  return teachers.front();
+}
 
 LossNeeds merged(LossNeeds all, const LossNeeds& more) {
   const auto add_taps = [](TapRequest& to, const TapRequest& from) {
@@ -66,11 +108,16 @@ LossNeeds merged(LossNeeds all, const LossNeeds& more) {
   return all;
 }
 
-const at::Tensor& LossInput::view(const std::string& name) const {
-  for (const ViewLogits& known : views) {
-    if (known.view == name) return known.logits;
+void add_share(std::vector<Term>& sum, const std::vector<Term>& terms, double share) {
+  for (const Term& term : terms) {
+    const at::Tensor part = share == 1 ? term.value : term.value * share;
+    const auto known = std::find_if(sum.begin(), sum.end(), [&](const Term& one) { return one.name == term.name; });
+    if (known == sum.end()) {
+      sum.push_back({term.name, part, term.weight, term.labelled_rows_only});
+    } else {
+      known->value = known->value + part;
+    }
   }
-  throw Error(fmt::format("no logits of an extra view '{}'", name));
 }
 
 std::vector<FieldInfo> LossList::extras() { return fields_of<Extras>(); }
@@ -79,78 +126,83 @@ LossList::LossList(const std::vector<ComponentSpec>& specs, const Loss::Context&
   std::map<std::string, int> seen;
   for (const ComponentSpec& spec : specs) {
     const int count = ++seen[spec.type];
-    items_.push_back({count == 1 ? spec.type : spec.type + "_" + std::to_string(count), make<Loss>(spec, context),
-                      ScheduledValue(read_parameters<Extras>(spec.extras).weight)});
+    const std::string name = count == 1 ? spec.type : fmt::format("{}_{}", spec.type, count);
+    Item item{name,
+              make_objects(spec, context, context.key.with(name)),
+              {1.0},
+              ScheduledValue(read_parameters<Extras>(spec.extras).weight),
+              {}};
+    for (const auto& object : item.objects) item.needs = merged(item.needs, needs_of(*object));
+    const bool each = item.needs.teacher && !item.objects.front()->needs().teachers_together;
+    if (each && !context.teachers.empty()) {
+      item.shares.clear();
+      for (const TeacherInfo& teacher : context.teachers) item.shares.push_back(teacher.share);
+    }
+    items_.push_back(std::move(item));
   }
 }
 
+LossList::LossList(LossList&&) noexcept = default;
 LossList::~LossList() = default;
+
+Term LossList::Item::term(double factor, const LossInput& input) const {
+  const bool labelled_rows_only = objects.front()->labelled_rows_only();
+  if (!needs.teacher || objects.front()->needs().teachers_together) {
+    LossInput of_all = input;
+    if (!needs.teacher) of_all.teachers = {};
+    return {name, (*objects.front())(of_all), factor, labelled_rows_only};
+  }
+  if (input.teachers.size() != objects.size()) {
+    throw Error(fmt::format("loss '{}' was made for {} teacher(s), and there are outputs of {}", name, objects.size(),
+                            input.teachers.size()));
+  }
+  std::vector<Term> sum;
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    LossInput of_one = input;
+    of_one.teachers = input.teachers.subspan(i, 1);
+    add_share(sum, {{name, (*objects[i])(of_one), factor, labelled_rows_only}}, shares[i]);
+  }
+  return sum.front();
+}
 
 std::vector<Term> LossList::operator()(const LossInput& input) const {
   std::vector<Term> terms;
   for (const Item& item : items_) {
+    if (item.needs.teacher && input.teachers.empty()) continue;
     const double weight = item.weight.at(input.time);
-    if (weight != 0) terms.push_back({item.name, (*item.loss)(input), weight, item.loss->labelled_rows_only()});
+    if (weight != 0) terms.push_back(item.term(weight, input));
+  }
+  return terms;
+}
+
+std::vector<Term> LossList::from_teachers(const LossInput& input) const {
+  std::vector<Term> terms;
+  for (const Item& item : items_) {
+    const double weight = item.weight.at(input.time);
+    if (item.needs.teacher && weight != 0) terms.push_back(item.term(weight, input));
   }
   return terms;
 }
 
 LossNeeds LossList::needs() const {
   LossNeeds all;
-  for (const Item& item : items_) all = merged(std::move(all), item.loss->needs());
+  for (const Item& item : items_) all = merged(std::move(all), item.needs);
   return all;
 }
 
-std::vector<std::shared_ptr<torch::nn::Module>> LossList::modules() const {
-  std::vector<std::shared_ptr<torch::nn::Module>> modules;
+bool LossList::any_without_teachers() const {
+  return std::any_of(items_.begin(), items_.end(), [](const Item& item) { return !item.needs.teacher; });
+}
+
+std::vector<NamedModule> LossList::adapters() const {
+  std::vector<NamedModule> adapters;
   for (const Item& item : items_) {
-    if (auto module = item.loss->module()) modules.push_back(std::move(module));
+    for (std::size_t i = 0; i < item.objects.size(); ++i) {
+      const std::string name = i == 0 ? item.name : fmt::format("{}_teacher_{}", item.name, i + 1);
+      if (auto module = item.objects[i]->module()) adapters.push_back({name, std::move(module)});
+    }
   }
-  return modules;
-}
-
-Objective::Objective(const std::vector<ComponentSpec>& losses, StageContext& context, Network& network)
-    : network_(network), losses_(losses, context.loss_context()), needs_(losses_.needs()) {
-  context.require(needs_, network_);
-  for (const auto& module : losses_.modules()) context.train_with(network_, module);
-}
-
-Pass forward(Network& network, const LossNeeds& needs, const Batch& batch) {
-  Pass pass;
-  for (const ViewRequest& request : needs.views) {
-    if (request.gradient) continue;
-    const c10::AutoGradMode no_gradient(false);
-    pass.views.push_back({request.name, network.forward(find_view(batch, request.name)).logits});
-  }
-  std::vector<at::Tensor> images{batch.images};
-  for (const ViewRequest& request : needs.views) {
-    if (request.gradient) images.push_back(find_view(batch, request.name));
-  }
-  if (images.size() == 1) {
-    pass.outputs = network.forward(batch.images, needs.student_taps);
-    return pass;
-  }
-  const Outputs all = network.forward(at::cat(images), needs.student_taps);
-  std::int64_t row = batch.size();
-  for (const ViewRequest& request : needs.views) {
-    if (!request.gradient) continue;
-    pass.views.push_back({request.name, all.logits.narrow(0, row, batch.size())});
-    row += batch.size();
-  }
-  pass.outputs = first_rows(all, needs.student_taps, batch.size());
-  return pass;
-}
-
-void Objective::step(const Batch& batch, const Outputs* teacher, Updater& updater) const {
-  const Pass pass = forward(network_, needs_, batch);
-  updater.update(network_,
-                 losses_({.student = pass.outputs,
-                          .teacher = teacher,
-                          .targets = batch.targets,
-                          .index = batch.index,
-                          .time = updater.time(),
-                          .views = pass.views}),
-                 {.logits = pass.outputs.logits, .targets = batch.targets});
+  return adapters;
 }
 
 }  // namespace kd

@@ -1,6 +1,4 @@
-// kd/testing.h: checks that plugin tests share.
-#include "kd/testing.h"
-
+// kd/testing/basics.h: checks that plugin tests share.
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -12,6 +10,7 @@
 
 #include "kd/random.h"
 #include "kd/random_tensors.h"
+#include "kd/testing/basics.h"
 
 namespace kd::testing {
 

@@ -6,8 +6,8 @@
 #include <array>
 #include <cmath>
 
-#include "../shared/augmentation_checks.h"
 #include "jitter.h"
+#include "kd/testing/augmentations.h"
 
 namespace {
 
@@ -52,30 +52,30 @@ double distance(const Color& a, const Color& b) {
 }
 
 Color color_at(const at::Tensor& images, std::int64_t n) {
-  return {checks::number(images[n], 0), checks::number(images[n], 1), checks::number(images[n], 2)};
+  return {kd::testing::number(images[n], 0), kd::testing::number(images[n], 1), kd::testing::number(images[n], 2)};
 }
 
 kd::Batch changed(const std::string& parameters, kd::Batch batch) {
-  checks::make("color_jitter", parameters)->apply(batch, checks::kKey);
+  kd::testing::make("color_jitter", parameters)->apply(batch, kd::testing::kKey);
   return batch;
 }
 
 TEST(ColorJitter, IsKeyedBySample) {
   for (const at::Device& device : kd::testing::devices()) {
-    checks::expect_keyed_by_sample(
-        *checks::make("color_jitter", ", brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1"),
-        checks::batch_on(device, 30, 3, 5, 4));
+    kd::testing::expect_keyed_by_sample(
+        *kd::testing::make("color_jitter", ", brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1"),
+        kd::testing::batch_on(device, 30, 3, 5, 4));
   }
 }
 
 TEST(ColorJitter, LeavesImagesWithoutChanges) {
-  const kd::Batch batch = checks::batch_on(at::kCPU, 10, 3, 4, 4);
+  const kd::Batch batch = kd::testing::batch_on(at::kCPU, 10, 3, 4, 4);
   EXPECT_TRUE(changed("", batch).images.equal(kd::to_float(batch.images)));
 }
 
 TEST(ColorJitter, TurnsHues) {
   for (const at::Device& device : kd::testing::devices()) {
-    const at::Tensor images = kd::to_float(checks::batch_on(device, 60, 3, 1, 1).images);
+    const at::Tensor images = kd::to_float(kd::testing::batch_on(device, 60, 3, 1, 1).images);
     for (const double turns : {0.0, 0.1, 1.0 / 3, 0.5, -0.2}) {
       const at::Tensor result = jitter::turn_hue(images, at::full({60, 1, 1, 1}, turns, images.options()));
       for (std::int64_t n = 0; n < 60; ++n) {
@@ -89,7 +89,7 @@ TEST(ColorJitter, TurnsHues) {
 
 /// Images far from black and white, which no change here clips.
 kd::Batch middling_batch(std::int64_t n, std::int64_t height, std::int64_t width) {
-  kd::Batch batch = checks::batch_on(at::kCPU, n, 3, height, width);
+  kd::Batch batch = kd::testing::batch_on(at::kCPU, n, 3, height, width);
   batch.images = batch.images.to(at::kInt).floor_divide(4).add(90).to(at::kByte);
   return batch;
 }
@@ -134,11 +134,11 @@ TEST(ColorJitter, ChangesInARandomOrder) {
 }
 
 TEST(ColorJitter, StaysWithinTheRangeAndWantsColours) {
-  const kd::Batch batch = checks::batch_on(at::kCPU, 20, 3, 4, 4);
+  const kd::Batch batch = kd::testing::batch_on(at::kCPU, 20, 3, 4, 4);
   const at::Tensor images = changed(", brightness = 2, contrast = 2, saturation = 2, hue = 0.5", batch).images;
   EXPECT_GE(images.min().item<double>(), 0);
   EXPECT_LE(images.max().item<double>(), 1);
-  EXPECT_THROW(changed("", checks::batch_on(at::kCPU, 2, 1, 4, 4)), kd::Error);
+  EXPECT_THROW(changed("", kd::testing::batch_on(at::kCPU, 2, 1, 4, 4)), kd::Error);
 }
 
 }  // namespace

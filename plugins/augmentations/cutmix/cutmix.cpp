@@ -40,7 +40,7 @@ class CutMix final : public kd::Augmentation {
 
   explicit CutMix(const Params& params) : params_(params) {}
 
-  at::Tensor companions(const at::Tensor& index, const at::Tensor& labels, kd::RandomKey key) const override {
+  at::Tensor extra_samples(const at::Tensor& index, const at::Tensor& labels, kd::RandomKey key) const override {
     if (params_.within == Within::kBatch) return {};
     return kd::random_below(key.with("partner"), index, 1, labels.size(0)).squeeze(1);
   }
@@ -57,12 +57,12 @@ class CutMix final : public kd::Augmentation {
     batch.change_images([&](const at::Tensor& images) {
       if (of_batch) return at::where(pasted, images.index_select(0, rows), images);
       const bool bytes = images.scalar_type() == at::kByte;  // an extra view may be float already
-      return at::where(pasted, bytes ? batch.companion_images : kd::to_float(batch.companion_images), images);
+      return at::where(pasted, bytes ? batch.extra_sample_images : kd::to_float(batch.extra_sample_images), images);
     });
     batch.plain_images = plain;
     // The share that stays, which the clipping of the box raises above λ.
     const at::Tensor weight = 1 - box.area().to(at::kFloat) / static_cast<double>(height * width);
-    mixing::set_targets(batch, of_batch ? batch.targets.labels.index_select(0, rows) : batch.companion_labels,
+    mixing::set_targets(batch, of_batch ? batch.targets.labels.index_select(0, rows) : batch.extra_sample_labels,
                         weight.expand({batch.size()}).contiguous());
   }
 

@@ -2,14 +2,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../shared/augmentation_checks.h"
+#include "kd/testing/augmentations.h"
 
 namespace {
 
 TEST(Cutout, IsKeyedBySample) {
   for (const at::Device& device : kd::testing::devices()) {
     for (const auto* parameters : {", side = 4", ", holes = 3, side = 3, fill = 7"}) {
-      checks::expect_keyed_by_sample(*checks::make("cutout", parameters), checks::batch_on(device, 30, 3, 9, 11));
+      kd::testing::expect_keyed_by_sample(*kd::testing::make("cutout", parameters),
+                                          kd::testing::batch_on(device, 30, 3, 9, 11));
     }
   }
 }
@@ -27,9 +28,9 @@ double covering_share(std::int64_t place, std::int64_t side, std::int64_t size) 
 TEST(Cutout, CutsSquaresAboutEveryPixelAlike) {
   for (const std::int64_t holes : {1, 2}) {
     for (const std::int64_t side : {4, 5}) {
-      kd::Batch batch = checks::even_batch(8000, 2, 8, 6, 1);
-      checks::make("cutout", ", holes = " + std::to_string(holes) + ", side = " + std::to_string(side))
-          ->apply(batch, checks::kKey);
+      kd::Batch batch = kd::testing::even_batch(8000, 2, 8, 6, 1);
+      kd::testing::make("cutout", ", holes = " + std::to_string(holes) + ", side = " + std::to_string(side))
+          ->apply(batch, kd::testing::kKey);
       EXPECT_TRUE(batch.images.select(1, 0).equal(batch.images.select(1, 1)));
       const at::Tensor stays = batch.images.select(1, 0).to(at::kDouble).mean(0);
       for (std::int64_t y = 0; y < 8; ++y) {
@@ -43,8 +44,8 @@ TEST(Cutout, CutsSquaresAboutEveryPixelAlike) {
 }
 
 TEST(Cutout, CutsOneRectangle) {
-  kd::Batch batch = checks::even_batch(50, 1, 12, 12, 1);
-  checks::make("cutout", ", side = 6")->apply(batch, checks::kKey);
+  kd::Batch batch = kd::testing::even_batch(50, 1, 12, 12, 1);
+  kd::testing::make("cutout", ", side = 6")->apply(batch, kd::testing::kKey);
   for (std::int64_t n = 0; n < 50; ++n) {
     const at::Tensor hole = batch.images[n][0].eq(0);
     const auto rows = hole.any(1).sum().item<std::int64_t>(), columns = hole.any(0).sum().item<std::int64_t>();
@@ -56,10 +57,10 @@ TEST(Cutout, CutsOneRectangle) {
 
 TEST(Cutout, FillsWithItsValueAndLeavesTheRest) {
   for (const at::ScalarType type : {at::kByte, at::kFloat}) {
-    kd::Batch batch = checks::batch_on(at::kCPU, 20, 3, 9, 9);
+    kd::Batch batch = kd::testing::batch_on(at::kCPU, 20, 3, 9, 9);
     batch.images = batch.images.to(type);
     const at::Tensor before = batch.images.clone();
-    checks::make("cutout", ", side = 4, fill = 77")->apply(batch, checks::kKey);
+    kd::testing::make("cutout", ", side = 4, fill = 77")->apply(batch, kd::testing::kKey);
     const at::Tensor changed = batch.images.ne(before);
     EXPECT_GT(changed.to(at::kFloat).mean().item<double>(), 0.05);
     EXPECT_TRUE(batch.images.eq(77).logical_or(changed.logical_not()).all().item<bool>());

@@ -6,7 +6,7 @@
 #include "flip.h"
 #include "kd/augmentation.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 

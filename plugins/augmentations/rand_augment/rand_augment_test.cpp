@@ -2,15 +2,15 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/where.h>
 
-#include "../shared/augmentation_checks.h"
+#include "kd/testing/augmentations.h"
 
 namespace {
 
 /// What becomes of `batch` by one operation of the given magnitude.
 kd::Batch changed(const std::string& operation, int magnitude, kd::Batch batch) {
-  const auto augmentation = checks::make(
+  const auto augmentation = kd::testing::make(
       "rand_augment", ", count = 1, magnitude = " + std::to_string(magnitude) + ", operations = ['" + operation + "']");
-  augmentation->apply(batch, checks::kKey);
+  augmentation->apply(batch, kd::testing::kKey);
   return batch;
 }
 
@@ -24,13 +24,14 @@ void expect_either(const at::Tensor& actual, const at::Tensor& one, const at::Te
 
 TEST(RandAugment, IsKeyedBySample) {
   for (const at::Device& device : kd::testing::devices()) {
-    checks::expect_keyed_by_sample(*checks::make("rand_augment"), checks::batch_on(device, 30, 3, 12, 10));
+    kd::testing::expect_keyed_by_sample(*kd::testing::make("rand_augment"),
+                                        kd::testing::batch_on(device, 30, 3, 12, 10));
   }
 }
 
 TEST(RandAugment, HasTorchvisionsMagnitudes) {
   for (const at::Device& device : kd::testing::devices()) {
-    const kd::Batch batch = checks::batch_on(device, 40, 3, 32, 32);
+    const kd::Batch batch = kd::testing::batch_on(device, 40, 3, 32, 32);
     const at::Tensor images = batch.images;
     // int(150 / 331 · 32 · 9 / 30) = 4 pixels
     expect_either(changed("translate_x", 9, batch).images, at::constant_pad_nd(images, {4, -4}),
@@ -50,41 +51,42 @@ TEST(RandAugment, HasTorchvisionsMagnitudes) {
 }
 
 TEST(RandAugment, TurnsBothWays) {
-  kd::Batch batch = checks::even_batch(200, 1, 64, 64, 0);
+  kd::Batch batch = kd::testing::even_batch(200, 1, 64, 64, 0);
   batch.images.narrow(3, 60, 4).fill_(255);
   const at::Tensor corner = changed("shear_x", 30, batch).images.select(2, 63).select(2, 43).gt(0);
   EXPECT_NEAR(corner.to(at::kDouble).mean().item<double>(), 0.5, 0.15);  // 0.3 · 64 = 19 columns to the left, or none
 }
 
 TEST(RandAugment, MakesItsCountOfOperations) {
-  const kd::Batch before = checks::batch_on(at::kCPU, 10, 3, 8, 8);
+  const kd::Batch before = kd::testing::batch_on(at::kCPU, 10, 3, 8, 8);
   for (const int count : {1, 2, 3}) {
     kd::Batch after = before;
-    checks::make("rand_augment", ", operations = ['invert'], count = " + std::to_string(count))
-        ->apply(after, checks::kKey);
+    kd::testing::make("rand_augment", ", operations = ['invert'], count = " + std::to_string(count))
+        ->apply(after, kd::testing::kKey);
     EXPECT_TRUE(after.images.equal(count % 2 == 0 ? before.images : 255 - before.images));
   }
 }
 
 TEST(RandAugment, DrawsOperationsEvenlyAndIndependently) {
-  kd::Batch batch = checks::even_batch(8000, 1, 1, 1, 10);
-  checks::make("rand_augment", ", operations = ['invert', 'identity', 'identity']")->apply(batch, checks::kKey);
+  kd::Batch batch = kd::testing::even_batch(8000, 1, 1, 1, 10);
+  kd::testing::make("rand_augment", ", operations = ['invert', 'identity', 'identity']")
+      ->apply(batch, kd::testing::kKey);
   // Inverted once in two thirds of 2 · ⅓ · ⅔.
   EXPECT_NEAR(batch.images.eq(245).to(at::kDouble).mean().item<double>(), 4.0 / 9, 0.02);
 }
 
 TEST(RandAugment, RefusesWhatItCannotDo) {
-  EXPECT_THROW(checks::make("rand_augment", ", magnitude = 31"), kd::Error);
-  EXPECT_THROW(checks::make("rand_augment", ", operations = []"), kd::Error);
+  EXPECT_THROW(kd::testing::make("rand_augment", ", magnitude = 31"), kd::Error);
+  EXPECT_THROW(kd::testing::make("rand_augment", ", operations = []"), kd::Error);
   try {
-    checks::make("rand_augment", ", operations = ['rotat']");
+    kd::testing::make("rand_augment", ", operations = ['rotat']");
     FAIL();
   } catch (const kd::Error& error) {
     EXPECT_NE(std::string(error.what()).find("'rotate'"), std::string::npos) << error.what();
   }
-  kd::Batch batch = checks::batch_on(at::kCPU, 4, 3, 8, 8);
+  kd::Batch batch = kd::testing::batch_on(at::kCPU, 4, 3, 8, 8);
   batch.images = batch.images.to(at::kFloat);
-  EXPECT_THROW(checks::make("rand_augment")->apply(batch, checks::kKey), kd::Error);
+  EXPECT_THROW(kd::testing::make("rand_augment")->apply(batch, kd::testing::kKey), kd::Error);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include "kd/augmentation.h"
 #include "kd/plugin.h"
 #include "kd/random_tensors.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 

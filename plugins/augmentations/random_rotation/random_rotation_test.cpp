@@ -5,15 +5,15 @@
 #include <cmath>
 #include <numbers>
 
-#include "../shared/augmentation_checks.h"
+#include "kd/testing/augmentations.h"
 
 namespace {
 
 TEST(RandomRotation, IsKeyedBySample) {
   for (const at::Device& device : kd::testing::devices()) {
     for (const auto* parameters : {"", ", degrees = 180, interpolation = 'bilinear', fill = 9"}) {
-      checks::expect_keyed_by_sample(*checks::make("random_rotation", parameters),
-                                     checks::batch_on(device, 30, 3, 9, 11));
+      kd::testing::expect_keyed_by_sample(*kd::testing::make("random_rotation", parameters),
+                                          kd::testing::batch_on(device, 30, 3, 9, 11));
     }
   }
 }
@@ -28,11 +28,11 @@ at::Tensor directions(const at::Tensor& images) {
 
 TEST(RandomRotation, DrawsAnglesEvenly) {
   for (const at::Device& device : kd::testing::devices()) {
-    kd::Batch batch = checks::even_batch(1500, 1, 41, 41, 0);
+    kd::Batch batch = kd::testing::even_batch(1500, 1, 41, 41, 0);
     batch.images.narrow(2, 19, 3).narrow(3, 36, 3).fill_(255);
     batch.images = batch.images.to(device);
     batch.index = batch.index.to(device);
-    checks::make("random_rotation", ", degrees = 30")->apply(batch, checks::kKey);
+    kd::testing::make("random_rotation", ", degrees = 30")->apply(batch, kd::testing::kKey);
     const at::Tensor angles = directions(batch.images.cpu());
     EXPECT_LT(angles.abs().max().item<double>(), 31.5);
     EXPECT_NEAR(angles.mean().item<double>(), 0, 1.5);
@@ -41,20 +41,20 @@ TEST(RandomRotation, DrawsAnglesEvenly) {
 }
 
 TEST(RandomRotation, LeavesImagesAtNoDegreesAndFillsTheCorners) {
-  kd::Batch batch = checks::batch_on(at::kCPU, 10, 3, 8, 8);
+  kd::Batch batch = kd::testing::batch_on(at::kCPU, 10, 3, 8, 8);
   const at::Tensor before = batch.images.clone();
-  checks::make("random_rotation", ", degrees = 0")->apply(batch, checks::kKey);
+  kd::testing::make("random_rotation", ", degrees = 0")->apply(batch, kd::testing::kKey);
   EXPECT_TRUE(batch.images.equal(before));
-  kd::Batch even = checks::even_batch(40, 1, 20, 20, 200);
-  checks::make("random_rotation", ", degrees = 45, fill = 9")->apply(even, checks::kKey);
+  kd::Batch even = kd::testing::even_batch(40, 1, 20, 20, 200);
+  kd::testing::make("random_rotation", ", degrees = 45, fill = 9")->apply(even, kd::testing::kKey);
   EXPECT_TRUE(even.images.eq(200).logical_or(even.images.eq(9)).all().item<bool>());
   EXPECT_GT(even.images.select(2, 0).select(2, 0).eq(9).to(at::kDouble).mean().item<double>(), 0.7);
 }
 
 TEST(RandomRotation, RefusesFloats) {
-  kd::Batch batch = checks::batch_on(at::kCPU, 4, 3, 8, 8);
+  kd::Batch batch = kd::testing::batch_on(at::kCPU, 4, 3, 8, 8);
   batch.images = batch.images.to(at::kFloat);
-  EXPECT_THROW(checks::make("random_rotation")->apply(batch, checks::kKey), kd::Error);
+  EXPECT_THROW(kd::testing::make("random_rotation")->apply(batch, kd::testing::kKey), kd::Error);
 }
 
 }  // namespace

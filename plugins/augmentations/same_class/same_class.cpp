@@ -18,7 +18,7 @@ class SameClass final : public kd::Augmentation {
 
   explicit SameClass(const Params& /*params*/) {}
 
-  at::Tensor companions(const at::Tensor& index, const at::Tensor& labels, kd::RandomKey key) const override {
+  at::Tensor extra_samples(const at::Tensor& index, const at::Tensor& labels, kd::RandomKey key) const override {
     const Classes classes = classes_of(labels);
     const at::Tensor label = labels.index_select(0, index);
     const at::Tensor begin = at::searchsorted(classes.labels, label);
@@ -32,7 +32,7 @@ class SameClass final : public kd::Augmentation {
   }
 
   void apply(kd::Batch& batch, kd::RandomKey /*key*/) const override {
-    batch.extra_views.push_back({"same_class", batch.companion_images});
+    batch.extra_views.push_back({"same_class", batch.extra_sample_images});
   }
 
   std::int64_t views() const override { return 1; }

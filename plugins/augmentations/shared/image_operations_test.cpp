@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "apply_operations.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 #include "pil_golden.h"
 
 namespace {

@@ -1,20 +1,21 @@
 // Tests of the augmentation "trivial_augment"; the operations are tested in shared/image_operations_test.cpp.
 #include <set>
 
-#include "../shared/augmentation_checks.h"
+#include "kd/testing/augmentations.h"
 
 namespace {
 
 TEST(TrivialAugment, IsKeyedBySample) {
   for (const at::Device& device : kd::testing::devices()) {
-    checks::expect_keyed_by_sample(*checks::make("trivial_augment"), checks::batch_on(device, 30, 3, 12, 10));
+    kd::testing::expect_keyed_by_sample(*kd::testing::make("trivial_augment"),
+                                        kd::testing::batch_on(device, 30, 3, 12, 10));
   }
 }
 
 /// The values that the only pixel of 2000 images takes, from `value`, by one operation.
 std::set<std::int64_t> outcomes(const std::string& operation, std::int64_t value) {
-  kd::Batch batch = checks::even_batch(2000, 1, 1, 1, value);
-  checks::make("trivial_augment", ", operations = ['" + operation + "']")->apply(batch, checks::kKey);
+  kd::Batch batch = kd::testing::even_batch(2000, 1, 1, 1, value);
+  kd::testing::make("trivial_augment", ", operations = ['" + operation + "']")->apply(batch, kd::testing::kKey);
   std::set<std::int64_t> values;
   for (std::int64_t i = 0; i < 2000; ++i) values.insert(batch.images.const_data_ptr<std::uint8_t>()[i]);
   return values;
@@ -33,9 +34,9 @@ TEST(TrivialAugment, DrawsAllOfTorchvisionsMagnitudes) {
 }
 
 TEST(TrivialAugment, MovesByUpTo32Pixels) {
-  kd::Batch batch = checks::even_batch(3000, 1, 1, 80, 0);
+  kd::Batch batch = kd::testing::even_batch(3000, 1, 1, 80, 0);
   batch.images.select(3, 40).fill_(255);
-  checks::make("trivial_augment", ", operations = ['translate_x']")->apply(batch, checks::kKey);
+  kd::testing::make("trivial_augment", ", operations = ['translate_x']")->apply(batch, kd::testing::kKey);
   const at::Tensor shift = batch.images.view({3000, 80}).argmax(1) - 40;
   std::set<std::int64_t> expected, actual;
   for (int bin = 0; bin <= 30; ++bin) expected.insert({32 * bin / 30, -(32 * bin / 30)});
@@ -44,9 +45,9 @@ TEST(TrivialAugment, MovesByUpTo32Pixels) {
 }
 
 TEST(TrivialAugment, RefusesFloats) {
-  kd::Batch batch = checks::batch_on(at::kCPU, 4, 3, 8, 8);
+  kd::Batch batch = kd::testing::batch_on(at::kCPU, 4, 3, 8, 8);
   batch.images = batch.images.to(at::kFloat);
-  EXPECT_THROW(checks::make("trivial_augment")->apply(batch, checks::kKey), kd::Error);
+  EXPECT_THROW(kd::testing::make("trivial_augment")->apply(batch, kd::testing::kKey), kd::Error);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Entropy of the student's own predictions: Pereyra, Tucker, Chorowski, Kaiser and Hinton, "Regularizing Neural
 // Networks by Penalizing Confident Output Distributions", arXiv 1701.06548.
-#include "../shared/logits.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -24,7 +24,7 @@ class ConfidencePenalty final : public kd::Loss {
   explicit ConfidencePenalty(const Params& params) : params_(params) {}
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const at::Tensor log_p = at::log_softmax(logit::precise(input.student.logits), 1);
+    const at::Tensor log_p = at::log_softmax(kd::precise(input.student.logits), 1);
     const at::Tensor less_entropy = (log_p.exp() * log_p).sum(1);
     if (params_.threshold == 0) return less_entropy.mean();
     return (less_entropy + params_.threshold).clamp_min(0).mean();

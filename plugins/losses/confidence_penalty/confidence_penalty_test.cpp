@@ -1,9 +1,9 @@
 // Tests of the loss "confidence_penalty".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 double entropy(const Row& p) {
   double sum = 0;

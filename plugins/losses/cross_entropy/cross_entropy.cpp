@@ -8,8 +8,8 @@
 #include <ATen/ops/nll_loss_forward.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "../shared/labels.h"
-#include "../shared/logits.h"
+#include "kd/labels.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -22,7 +22,7 @@ class HardLabelFunction final : public torch::autograd::Function<HardLabelFuncti
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits,
                             const at::Tensor& labels) {
     const at::Tensor log_p = at::_log_softmax(logits, 1, false);
-    auto [sum, count] = at::nll_loss_forward(log_p, labels, {}, at::Reduction::Sum, label::kUnlabelled);
+    auto [sum, count] = at::nll_loss_forward(log_p, labels, {}, at::Reduction::Sum, kd::kUnlabelled);
     count.clamp_min_(1);
     context->save_for_backward({log_p, labels, count});
     return sum.div_(count);
@@ -33,7 +33,7 @@ class HardLabelFunction final : public torch::autograd::Function<HardLabelFuncti
     const auto saved = context->get_saved_variables();
     const at::Tensor& log_p = saved[0];
     const at::Tensor by_log_p =
-        at::nll_loss_backward(gradients[0], log_p, saved[1], {}, at::Reduction::Mean, label::kUnlabelled, saved[2]);
+        at::nll_loss_backward(gradients[0], log_p, saved[1], {}, at::Reduction::Mean, kd::kUnlabelled, saved[2]);
     return {at::_log_softmax_backward_data(by_log_p, log_p, 1, log_p.scalar_type()), at::Tensor()};
   }
 };
@@ -61,21 +61,21 @@ class CrossEntropy final : public kd::Loss {
   bool labelled_rows_only() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const at::Tensor given = logit::precise(input.student.logits);
-    const at::Tensor scored = params_.rescale ? logit::rescale(given) : given;
-    if (params_.label_smoothing == 0 && !input.targets.mixed()) {
-      return HardLabelFunction::apply(scored, input.targets.labels);
+    const at::Tensor given = kd::precise(input.student.logits);
+    const at::Tensor scored = params_.rescale ? kd::rescale_logits(given) : given;
+    if (params_.label_smoothing == 0 && !input.batch.targets.mixed()) {
+      return HardLabelFunction::apply(scored, input.batch.targets.labels);
     }
-    return soft_label_loss(scored, input.targets);
+    return soft_label_loss(scored, input.batch.targets);
   }
 
  private:
   at::Tensor soft_label_loss(const at::Tensor& scored, const kd::Targets& targets) const {
     const at::Tensor log_p = at::log_softmax(scored, 1);
-    at::Tensor rows = label::row_losses(log_p, targets);
+    at::Tensor rows = kd::label_losses(log_p, targets);
     const double smoothing = params_.label_smoothing;
     if (smoothing > 0) rows = rows * (1 - smoothing) - log_p.mean(1) * smoothing;
-    return label::labelled_mean(rows, targets);
+    return kd::labelled_mean(rows, targets);
   }
 
   const Params params_;

@@ -9,7 +9,7 @@
 
 #include "kd/loss.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 
@@ -27,7 +27,9 @@ std::unique_ptr<kd::Loss> make(double smoothing = 0, const std::string& more = "
 
 at::Tensor value(kd::Loss& loss, const at::Tensor& logits, const kd::Targets& targets) {
   const kd::Outputs student{.logits = logits, .taps = {}};
-  return loss({.student = student, .targets = targets, .index = {}, .time = {}});
+  kd::Batch batch;
+  batch.targets = targets;
+  return loss({.student = student, .teachers = {}, .batch = batch, .time = {}, .key = {}});
 }
 
 kd::Targets hard(const std::vector<std::int64_t>& labels, const at::Device& device = at::kCPU) {

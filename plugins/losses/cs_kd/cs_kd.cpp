@@ -1,7 +1,7 @@
 // Class-wise self-distillation: Yun, Park, Lee and Shin, "Regularizing Class-wise Predictions via Self-knowledge
 // Distillation", CVPR 2020, arXiv 2003.13964, with the factor T² of the released code.
-#include "../shared/labels.h"
-#include "../shared/logits.h"
+#include "kd/labels.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -36,10 +36,10 @@ class ClasswiseLoss final : public kd::Loss {
   /// T² · KL(q‖p), with p of the sample and q, without gradient, of the other sample of its class.
   at::Tensor operator()(const kd::LossInput& input) override {
     const double t = params_.temperature;
-    const at::Tensor log_p = logit::log_softmax_at(logit::precise(input.student.logits), t);
+    const at::Tensor log_p = kd::log_softmax_at(kd::precise(input.student.logits), t);
     const at::Tensor other = input.view(kView).detach().to(log_p.scalar_type());
-    const at::Tensor rows = logit::row_divergences(logit::log_softmax_at(other, t), log_p);
-    return label::labelled_mean(rows, input.targets) * (t * t);
+    const at::Tensor rows = kd::row_divergences(kd::log_softmax_at(other, t), log_p);
+    return kd::labelled_mean(rows, input.batch.targets) * (t * t);
   }
 
  private:

@@ -1,9 +1,9 @@
 // Tests of the loss "cs_kd".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 Given pairs(const Labels& labels) {
   return {.teacher = {}, .targets = hard(labels), .views = {{"same_class", teacher()}}};

@@ -3,7 +3,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/softmax.h>
 
-#include "../shared/logits.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -46,10 +46,10 @@ class CorrelationLoss final : public kd::Loss {
 
   explicit CorrelationLoss(const Params& params) : params_(params) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
+    const auto [student, teacher] = kd::precise_logits(input);
     const double tau = params_.temperature;
     const at::Tensor p = at::softmax(student / tau, 1);
     const at::Tensor q = at::softmax(teacher / tau, 1);

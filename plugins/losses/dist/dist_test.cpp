@@ -1,9 +1,9 @@
 // Tests of the loss "dist".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 double pearson(const Row& a, const Row& b) {
   double product = 0;

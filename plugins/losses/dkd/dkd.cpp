@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "../shared/labels.h"
-#include "../shared/logits.h"
+#include "kd/labels.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -21,9 +21,9 @@ struct Parts {
 
 Parts take_apart(const at::Tensor& scaled, const at::Tensor& labels, const at::Tensor& mask) {
   const at::Tensor log_p = at::log_softmax(scaled, 1);
-  return {.log_label = label::at_label(log_p, labels),
-          .log_others = at::logsumexp(label::take_out(log_p, mask), 1),
-          .log_other = label::other_log_softmax(scaled, mask)};
+  return {.log_label = kd::at_label(log_p, labels),
+          .log_others = at::logsumexp(kd::take_out(log_p, mask), 1),
+          .log_other = kd::other_log_softmax(scaled, mask)};
 }
 
 class DecoupledLoss final : public kd::Loss {
@@ -66,20 +66,20 @@ class DecoupledLoss final : public kd::Loss {
   bool labelled_rows_only() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
-    const at::Tensor& labels = input.targets.labels;
-    const at::Tensor mask = label::label_mask(labels, student.size(1));
+    const auto [student, teacher] = kd::precise_logits(input);
+    const at::Tensor& labels = input.batch.targets.labels;
+    const at::Tensor mask = kd::label_mask(labels, student.size(1));
     const Parts p = take_apart(scale(student), labels, mask);
     const Parts q = take_apart(scale(teacher), labels, mask);
     const at::Tensor target =
         q.log_label.exp() * (q.log_label - p.log_label) + q.log_others.exp() * (q.log_others - p.log_others);
-    const at::Tensor rows = target * params_.alpha + logit::row_divergences(q.log_other, p.log_other) * params_.beta;
-    return label::labelled_mean(rows, input.targets) * factor(input.time);
+    const at::Tensor rows = target * params_.alpha + kd::row_divergences(q.log_other, p.log_other) * params_.beta;
+    return kd::labelled_mean(rows, input.batch.targets) * factor(input.time);
   }
 
  private:
   at::Tensor scale(const at::Tensor& logits) const {
-    return (params_.standardize ? logit::standardise(logits) : logits) / params_.temperature;
+    return (params_.standardize ? kd::standardise_logits(logits) : logits) / params_.temperature;
   }
 
   double factor(const kd::ScheduleTime& time) const {

@@ -1,9 +1,9 @@
 // Tests of the loss "dkd".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 constexpr double kAlpha = 1.5, kBeta = 3, kTemperature = 2.5;
 const std::string kFactors = "alpha = 1.5, beta = 3, temperature = 2.5";

@@ -4,7 +4,7 @@
 
 #include <numbers>
 
-#include "../shared/logits.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -25,16 +25,16 @@ class JensenShannonLoss final : public kd::Loss {
 
   explicit JensenShannonLoss(const Params& params) : params_(params) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   /// T² · ½(KL(p‖m) + KL(q‖m)) with m = (p + q)/2.
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
+    const auto [student, teacher] = kd::precise_logits(input);
     const double t = params_.temperature;
-    const at::Tensor log_p = logit::log_softmax_at(student, t);
-    const at::Tensor log_q = logit::log_softmax_at(teacher, t);
+    const at::Tensor log_p = kd::log_softmax_at(student, t);
+    const at::Tensor log_q = kd::log_softmax_at(teacher, t);
     const at::Tensor log_m = at::logaddexp(log_p, log_q) - std::numbers::ln2;
-    const at::Tensor both = logit::row_divergences(log_p, log_m) + logit::row_divergences(log_q, log_m);
+    const at::Tensor both = kd::row_divergences(log_p, log_m) + kd::row_divergences(log_q, log_m);
     return both.mean() * (t * t / 2);
   }
 

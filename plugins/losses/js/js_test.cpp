@@ -1,11 +1,11 @@
 // Tests of the loss "js".
 #include <numbers>
 
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 double jensen_shannon(const Row& p, const Row& q) {
   Row m;

@@ -2,7 +2,7 @@
 // Lakshminarayanan, "AugMix", ICLR 2020, arXiv 1912.02781.
 #include <set>
 
-#include "../shared/logits.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -39,16 +39,16 @@ class ConsistencyLoss final : public kd::Loss {
     for (std::size_t i = 1; i < log_p.size(); ++i) sum = sum + log_p[i].exp();
     constexpr double kLeast = 1e-7;  // as the released code
     const at::Tensor log_m = (sum / count).clamp(kLeast, 1).log();
-    at::Tensor rows = logit::row_divergences(log_p.front(), log_m);
-    for (std::size_t i = 1; i < log_p.size(); ++i) rows = rows + logit::row_divergences(log_p[i], log_m);
+    at::Tensor rows = kd::row_divergences(log_p.front(), log_m);
+    for (std::size_t i = 1; i < log_p.size(); ++i) rows = rows + kd::row_divergences(log_p[i], log_m);
     return rows.mean() / count;
   }
 
  private:
   std::vector<at::Tensor> log_predictions(const kd::LossInput& input) const {
-    std::vector<at::Tensor> all{at::log_softmax(logit::precise(input.student.logits), 1)};
+    std::vector<at::Tensor> all{at::log_softmax(kd::precise(input.student.logits), 1)};
     for (const std::string& view : params_.views) {
-      all.push_back(at::log_softmax(logit::precise(input.view(view)), 1));
+      all.push_back(at::log_softmax(kd::precise(input.view(view)), 1));
     }
     return all;
   }

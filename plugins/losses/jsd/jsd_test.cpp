@@ -1,9 +1,9 @@
 // Tests of the loss "jsd".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 at::Tensor view(std::uint64_t seed) { return kd::testing::normal({kRows, kClasses}, seed) * 3; }
 

@@ -1,9 +1,8 @@
 // Soft-target distillation: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
-#include "../shared/logits.h"
-#include "../shared/reduction.h"
-#include "../shared/soft_targets.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/soft_targets.h"
 
 namespace {
 
@@ -16,7 +15,7 @@ class SoftTargetLoss final : public kd::Loss {
     kd::Scheduled temperature;
     Form form = Form::kKl;
     Scale scale = Scale::kTemperatureSquared;
-    reductions::Reduction reduction = reductions::Reduction::kBatchMean;
+    kd::Reduction reduction = kd::Reduction::kBatchMean;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("temperature", &Params::temperature,
@@ -29,21 +28,21 @@ class SoftTargetLoss final : public kd::Loss {
       s.choice("scale", &Params::scale, {{"t2", Scale::kTemperatureSquared}, {"none", Scale::kNone}},
                "factor T² keeps the gradient's size at any T (Hinton et al., §2), or none")
           .def("t2");
-      reductions::declare(s, &Params::reduction).def("batchmean");
+      kd::declare_reduction(s, &Params::reduction).def("batchmean");
     }
   };
 
   explicit SoftTargetLoss(const Params& params) : params_(params), temperature_(params.temperature) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
+    const auto [student, teacher] = kd::precise_logits(input);
     const double t = temperature_.at(input.time);
     const double scale = params_.scale == Scale::kTemperatureSquared ? t * t : 1.0;
-    const double factor = scale / reductions::divisor(params_.reduction, student);
-    return params_.form == Form::kKl ? soft_targets::divergence(student, teacher, t, factor)
-                                     : soft_targets::cross_entropy(student, teacher, t, factor);
+    const double factor = scale / kd::reduction_divisor(params_.reduction, student);
+    return params_.form == Form::kKl ? kd::soft_target_divergence(student, teacher, t, factor)
+                                     : kd::soft_target_cross_entropy(student, teacher, t, factor);
   }
 
  private:

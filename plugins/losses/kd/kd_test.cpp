@@ -9,7 +9,7 @@
 
 #include "kd/loss.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
 namespace {
 
@@ -25,7 +25,8 @@ at::Tensor value(kd::Loss& loss, const at::Tensor& student_logits, const at::Ten
                  const kd::ScheduleTime& time = {}) {
   const kd::Outputs student{.logits = student_logits, .taps = {}};
   const kd::Outputs teacher{.logits = teacher_logits, .taps = {}};
-  return loss({.student = student, .teacher = &teacher, .targets = {}, .index = {}, .time = time});
+  const kd::Batch batch;
+  return loss({.student = student, .teachers = {&teacher, 1}, .batch = batch, .time = time, .key = {}});
 }
 
 at::Tensor student() { return kd::testing::normal({kRows, kClasses}, 1) * 3; }

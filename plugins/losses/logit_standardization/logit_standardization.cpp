@@ -1,9 +1,9 @@
 // Distillation on standardised logits: Sun, Ren, Li, Wang and Cao, "Logit Standardization in Knowledge Distillation",
 // CVPR 2024, arXiv 2403.01427.
-#include "../shared/logits.h"
-#include "../shared/soft_targets.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/soft_targets.h"
 
 namespace {
 
@@ -24,13 +24,13 @@ class StandardisedLogits final : public kd::Loss {
 
   explicit StandardisedLogits(const Params& params) : params_(params) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
+    const auto [student, teacher] = kd::precise_logits(input);
     const double t = params_.temperature;
-    return soft_targets::divergence(logit::standardise(student), logit::standardise(teacher), t,
-                                    t * t / static_cast<double>(student.size(0)));
+    return kd::soft_target_divergence(kd::standardise_logits(student), kd::standardise_logits(teacher), t,
+                                      t * t / static_cast<double>(student.size(0)));
   }
 
  private:

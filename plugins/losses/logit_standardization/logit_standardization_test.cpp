@@ -1,9 +1,9 @@
 // Tests of the loss "logit_standardization".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 TEST(LogitStandardization, FollowsTheDefinition) {
   const Rows s = standardised(student()), t = standardised(teacher());

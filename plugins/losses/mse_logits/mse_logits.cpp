@@ -2,8 +2,7 @@
 // 1312.6184.
 #include <ATen/ops/mse_loss.h>
 
-#include "../shared/logits.h"
-#include "../shared/reduction.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -12,19 +11,19 @@ namespace {
 class LogitRegression final : public kd::Loss {
  public:
   struct Params {
-    reductions::Reduction reduction = reductions::Reduction::kMean;
+    kd::Reduction reduction = kd::Reduction::kMean;
 
-    static void schema(kd::Schema<Params>& s) { reductions::declare(s, &Params::reduction).def("mean"); }
+    static void schema(kd::Schema<Params>& s) { kd::declare_reduction(s, &Params::reduction).def("mean"); }
   };
 
   explicit LogitRegression(const Params& params) : params_(params) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
+    const auto [student, teacher] = kd::precise_logits(input);
     const at::Tensor sum = at::mse_loss(student, teacher, at::Reduction::Sum);
-    return sum / reductions::divisor(params_.reduction, student);
+    return sum / kd::reduction_divisor(params_.reduction, student);
   }
 
  private:

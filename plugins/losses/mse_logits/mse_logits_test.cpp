@@ -1,9 +1,9 @@
 // Tests of the loss "mse_logits".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 /// Σ over classes of (z_s − z_t)².
 double squared_distance(std::size_t i) {

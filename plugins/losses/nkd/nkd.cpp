@@ -1,7 +1,7 @@
 // Normalised distillation, NKD: Yang, Zeng, Li, Zhang, Yuan and Li, "From Knowledge Distillation to Self-Knowledge
 // Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023, arXiv 2303.13005.
-#include "../shared/labels.h"
-#include "../shared/logits.h"
+#include "kd/labels.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -33,16 +33,16 @@ class NormalizedLoss final : public kd::Loss {
 
   /// −q(label) ln p(label) − γλ² Σ N(q) ln N(p), with N the softmax over the classes that are not the label's.
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
-    const at::Tensor& labels = input.targets.labels;
-    const at::Tensor mask = label::label_mask(labels, student.size(1));
+    const auto [student, teacher] = kd::precise_logits(input);
+    const at::Tensor& labels = input.batch.targets.labels;
+    const at::Tensor mask = kd::label_mask(labels, student.size(1));
     const double lambda = params_.temperature;
-    const at::Tensor log_p = label::at_label(at::log_softmax(student, 1), labels);
-    const at::Tensor log_q = label::at_label(at::log_softmax(teacher, 1), labels);
-    const at::Tensor log_other_p = label::other_log_softmax(student / lambda, mask);
-    const at::Tensor log_other_q = label::other_log_softmax(teacher / lambda, mask);
+    const at::Tensor log_p = kd::at_label(at::log_softmax(student, 1), labels);
+    const at::Tensor log_q = kd::at_label(at::log_softmax(teacher, 1), labels);
+    const at::Tensor log_other_p = kd::other_log_softmax(student / lambda, mask);
+    const at::Tensor log_other_q = kd::other_log_softmax(teacher / lambda, mask);
     const at::Tensor others = (log_other_q.exp() * log_other_p).sum(1);
-    return -label::labelled_mean(log_q.exp() * log_p + others * (params_.gamma * lambda * lambda), input.targets);
+    return -kd::labelled_mean(log_q.exp() * log_p + others * (params_.gamma * lambda * lambda), input.batch.targets);
   }
 
  private:

@@ -1,9 +1,9 @@
 // Tests of the loss "nkd".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 /// −q ln p at the label at T = 1, and −Σ N(q) ln N(p) over the other classes at λ.
 double reference(const Labels& labels, double gamma, double lambda) {

@@ -1,9 +1,9 @@
 // The distillation term of MIX-KD: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An
 // Empirical Study", WACV 2023, arXiv 2211.03946.
-#include "../shared/logits.h"
-#include "../shared/soft_targets.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/soft_targets.h"
 
 namespace {
 
@@ -13,13 +13,13 @@ class RescaledLogits final : public kd::Loss {
 
   explicit RescaledLogits(const Params&) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   /// Mean over the batch of KL(softmax(z_t/σ_t)‖softmax(z_s/σ_s)).
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
-    return soft_targets::divergence(logit::rescale(student), logit::rescale(teacher), 1,
-                                    1 / static_cast<double>(student.size(0)));
+    const auto [student, teacher] = kd::precise_logits(input);
+    return kd::soft_target_divergence(kd::rescale_logits(student), kd::rescale_logits(teacher), 1,
+                                      1 / static_cast<double>(student.size(0)));
   }
 };
 

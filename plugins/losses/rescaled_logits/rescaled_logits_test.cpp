@@ -1,9 +1,9 @@
 // Tests of the loss "rescaled_logits".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 Rows rescaled_softmax(const at::Tensor& logits) {
   Rows result = rows(logits);

@@ -1,5 +1,5 @@
 // KL(p‖q) from the student p to the teacher q, the mode-seeking direction: Gu et al., "MiniLLM", arXiv 2306.08543.
-#include "../shared/logits.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -20,13 +20,12 @@ class ReverseDivergence final : public kd::Loss {
 
   explicit ReverseDivergence(const Params& params) : params_(params) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = logit::precise_pair(input);
+    const auto [student, teacher] = kd::precise_logits(input);
     const double t = params_.temperature;
-    const at::Tensor rows =
-        logit::row_divergences(logit::log_softmax_at(student, t), logit::log_softmax_at(teacher, t));
+    const at::Tensor rows = kd::row_divergences(kd::log_softmax_at(student, t), kd::log_softmax_at(teacher, t));
     return rows.mean() * (t * t);
   }
 

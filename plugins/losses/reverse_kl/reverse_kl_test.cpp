@@ -1,9 +1,9 @@
 // Tests of the loss "reverse_kl".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 TEST(ReverseKl, FollowsTheDefinition) {
   for (const double t : {1.0, 2.5}) {

@@ -2,9 +2,8 @@
 // Distillation via Label Smoothing Regularization", CVPR 2020, arXiv 1909.11723.
 #include <cmath>
 
-#include "../shared/labels.h"
-#include "../shared/logits.h"
-#include "../shared/reduction.h"
+#include "kd/labels.h"
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
 
@@ -29,7 +28,7 @@ class VirtualTeacherLoss final : public kd::Loss {
   struct Params {
     double temperature = 20, correct = 0.99;
     Form form = Form::kSoftened;
-    reductions::Reduction reduction = reductions::Reduction::kBatchMean;
+    kd::Reduction reduction = kd::Reduction::kBatchMean;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("temperature", &Params::temperature, "T; published: 20, and 40 for some networks").def(20.0).above(0);
@@ -43,7 +42,7 @@ class VirtualTeacherLoss final : public kd::Loss {
                "softened: T² · KL of softmax(ln u/T) and softmax(z/T), as the paper describes it; released: KL of "
                "softmax(u/T), the probabilities taken as logits, and softmax(z), without T²")
           .def("softened");
-      reductions::declare(s, &Params::reduction).def("batchmean");
+      kd::declare_reduction(s, &Params::reduction).def("batchmean");
     }
   };
 
@@ -59,11 +58,11 @@ class VirtualTeacherLoss final : public kd::Loss {
   /// mixed sample it is the sum of both teachers' divergences, weighted as the labels are.
   at::Tensor operator()(const kd::LossInput& input) override {
     const double t = params_.form == Form::kSoftened ? params_.temperature : 1;
-    const at::Tensor log_p = logit::log_softmax_at(logit::precise(input.student.logits), t);
-    const at::Tensor at_label = label::row_losses(log_p, input.targets) * (teacher_.label - teacher_.other);
+    const at::Tensor log_p = kd::log_softmax_at(kd::precise(input.student.logits), t);
+    const at::Tensor at_label = kd::label_losses(log_p, input.batch.targets) * (teacher_.label - teacher_.other);
     const at::Tensor rows = at_label - log_p.sum(1) * teacher_.other + less_entropy_;
-    const double classes = params_.reduction == reductions::Reduction::kMean ? static_cast<double>(log_p.size(1)) : 1;
-    return label::labelled_mean(rows, input.targets) * (t * t / classes);
+    const double classes = params_.reduction == kd::Reduction::kMean ? static_cast<double>(log_p.size(1)) : 1;
+    return kd::labelled_mean(rows, input.batch.targets) * (t * t / classes);
   }
 
  private:

@@ -1,9 +1,9 @@
 // Tests of the loss "tf_kd_virtual".
-#include "../shared/loss_checks.h"
+#include "kd/testing/losses.h"
 
 namespace {
 
-using namespace loss_checks;
+using namespace kd::testing::losses;
 
 /// The virtual teacher before it is softened: 0.9 at the label, the rest shared evenly.
 Row virtual_teacher(std::int64_t label) {

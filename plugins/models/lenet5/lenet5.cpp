@@ -74,6 +74,10 @@ class LeNet5 final : public kd::Model {
     return x;
   }
 
+  at::Tensor head(const at::Tensor& feature, const std::string& tap) override {
+    return tap == "pooled" ? module_->fc3->forward(feature) : kd::Model::head(feature, tap);
+  }
+
   std::vector<std::string> tap_names() const override {
     return {"stage1_pre", "stage1", "stage2_pre", "stage2", "hidden_pre", "hidden", "pooled_pre", "pooled", "logits"};
   }

@@ -7,7 +7,8 @@
 
 #include "kd/model.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
+#include "kd/testing/networks.h"
 
 namespace {
 
@@ -129,5 +130,7 @@ TEST(LeNet5, MixesPaddedAndUnpaddedSides) {
   const kd::Taps taps = all_taps(*model, kd::testing::normal({2, 1, 28, 40}));
   EXPECT_EQ(taps.at("stage1").sizes(), (at::IntArrayRef{2, 6, 28, 36}));
 }
+
+TEST(LeNet5, AnswersFromItsLastFeatures) { kd::testing::expect_head("{ type = 'lenet5' }", kMnist); }
 
 }  // namespace

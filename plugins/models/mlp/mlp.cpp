@@ -64,6 +64,10 @@ class Mlp final : public kd::Model {
     return x;
   }
 
+  at::Tensor head(const at::Tensor& feature, const std::string& tap) override {
+    return tap == "pooled" ? module_->layers.back()->forward(feature) : kd::Model::head(feature, tap);
+  }
+
   std::vector<std::string> tap_names() const override {
     std::vector<std::string> names;
     for (std::size_t i = 1; i < module_->layers.size(); ++i) {

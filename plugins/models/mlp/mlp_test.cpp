@@ -6,7 +6,8 @@
 
 #include "kd/model.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
+#include "kd/testing/networks.h"
 
 namespace {
 
@@ -123,5 +124,7 @@ TEST(Mlp, DropsTheSameUnitsUnderTheSameKey) {
   const at::Tensor second = tap_of(*model, images, "hidden2", {7});
   EXPECT_FALSE(first.ne(0).equal(second.ne(0)));
 }
+
+TEST(Mlp, AnswersFromItsLastFeatures) { kd::testing::expect_head("{ type = 'mlp', hidden = [16, 8] }", kMnist); }
 
 }  // namespace

@@ -85,8 +85,13 @@ class MobileNetV2Module final : public torch::nn::Module {
     at::Tensor x = conv1_->forward(images);
     taps.offer("stem", x);
     for (std::size_t i = 0; i < stages_.size(); ++i) x = stages_[i]->forward(x, taps, kRows[i].tap);
-    return blocks::classify(conv2_->forward(x), linear_, taps);
+    return finish(x, taps);
   }
+
+  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) {
+    return blocks::classify(conv2_->forward(map), linear_, taps);
+  }
+  torch::nn::Linear& classifier() { return linear_; }
 
  private:
   std::shared_ptr<Stage> make_stage(const Row& row, std::int64_t in, std::int64_t out, std::int64_t expansion) {

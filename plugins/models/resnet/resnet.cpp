@@ -55,8 +55,11 @@ class ResNetModule final : public torch::nn::Module {
   }
 
   at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    return blocks::classify(blocks::run_stages(stem_.forward(images), stages_, taps), fc_, taps);
+    return finish(blocks::run_stages(stem_.forward(images), stages_, taps), taps);
   }
+
+  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, fc_, taps); }
+  torch::nn::Linear& classifier() { return fc_; }
 
  private:
   static std::int64_t stem_width(std::int64_t width) { return std::max<std::int64_t>(16, 8 * width); }

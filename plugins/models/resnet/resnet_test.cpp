@@ -6,14 +6,14 @@
 #include <fstream>
 #include <sstream>
 
-#include "../shared/network_checks.h"
 #include "kd/model.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
+#include "kd/testing/networks.h"
 
 namespace {
 
-using checks::kCifar100;
+using kd::testing::kCifar100;
 
 struct Published {
   const char* name;
@@ -48,7 +48,8 @@ TEST(ResNet, HasTheNamesAndShapesOfThePublishedCheckpoints) {
   for (const Published& published : kPublished) {
     const std::string expected = read_text(std::string(KD_TESTDATA "/") + published.name + ".txt");
     ASSERT_FALSE(expected.empty()) << published.name;
-    EXPECT_EQ(checks::list_state(*make_resnet(published.depth, published.width)->module()), expected) << published.name;
+    EXPECT_EQ(kd::testing::list_state(*make_resnet(published.depth, published.width)->module()), expected)
+        << published.name;
   }
 }
 
@@ -181,5 +182,7 @@ TEST(ResNet, RepeatsUnderTheSameSeed) {
   EXPECT_TRUE(logits.equal(again->forward(images, {})));
   EXPECT_FALSE(logits.equal(other->forward(images, {})));
 }
+
+TEST(ResNet, AnswersFromItsLastFeatures) { kd::testing::expect_head("{ type = 'resnet', depth = 8 }"); }
 
 }  // namespace

@@ -73,8 +73,11 @@ class ResNet50Module final : public torch::nn::Module {
   }
 
   at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    return blocks::classify(blocks::run_stages(stem_.forward(images), stages_, taps), linear_, taps);
+    return finish(blocks::run_stages(stem_.forward(images), stages_, taps), taps);
   }
+
+  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, linear_, taps); }
+  torch::nn::Linear& classifier() { return linear_; }
 
  private:
   blocks::NormalizedConvolution stem_;

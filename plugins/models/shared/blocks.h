@@ -112,7 +112,8 @@ inline at::Tensor classify(const at::Tensor& x, torch::nn::Linear& classifier, k
   return logits;
 }
 
-/// The model of a module with forward(images, taps, key) that offers a stem, `stages` stages, "pooled" and "logits".
+/// The model of a module with forward(images, taps, key) that offers a stem, `stages` stages, "pooled" and "logits",
+/// finish(map, taps) from the last stage's map to logits, and a classifier().
 template <class Module>
 class Network : public kd::Model {
  public:
@@ -121,6 +122,13 @@ class Network : public kd::Model {
   at::Tensor forward(const at::Tensor& images, const kd::ForwardPass& pass) override {
     kd::Taps none;
     return module_->forward(images, pass.taps != nullptr ? *pass.taps : none, pass.key);
+  }
+
+  at::Tensor head(const at::Tensor& feature, const std::string& tap) override {
+    kd::Taps none;
+    if (tap == "pooled") return module_->classifier()->forward(feature);
+    if (tap == "stage" + std::to_string(stages_)) return module_->finish(feature, none);
+    return kd::Model::head(feature, tap);
   }
 
   std::vector<std::string> tap_names() const override {

@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "network_checks.h"
+#include "kd/testing/networks.h"
 
-namespace checks {
+namespace kd::testing {
 
 /// The weights of the convolution `name` fill the interval ±sqrt(1 / inputs of one output), PyTorch's start.
 inline void expect_uniform_start(kd::Model& model, const std::string& name) {
@@ -16,4 +16,4 @@ inline void expect_uniform_start(kd::Model& model, const std::string& name) {
   EXPECT_NEAR(weight.std().item<double>(), bound / std::sqrt(3.0), 0.05 * bound) << name;
 }
 
-}  // namespace checks
+}  // namespace kd::testing

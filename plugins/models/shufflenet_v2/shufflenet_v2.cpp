@@ -101,8 +101,13 @@ class ShuffleNetV2Module final : public torch::nn::Module {
     for (std::size_t i = 0; i < stages_.size(); ++i) {
       x = stages_[i]->forward(x, taps, "stage" + std::to_string(i + 1));
     }
-    return blocks::classify(last_->forward(x).relu_(), linear_, taps);
+    return finish(x, taps);
   }
+
+  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) {
+    return blocks::classify(last_->forward(map).relu_(), linear_, taps);
+  }
+  torch::nn::Linear& classifier() { return linear_; }
 
  private:
   blocks::NormalizedConvolution stem_;

@@ -6,25 +6,26 @@ namespace {
 constexpr const char* kNetwork = "{ type = 'shufflenet_v2' }";
 
 TEST(ShuffleNetV2, HasTheStateOfThePublishedCheckpoint) {
-  checks::expect_state(kNetwork, KD_TESTDATA "/shufflenet_v2.txt", 1'355'528);
+  kd::testing::expect_state(kNetwork, KD_TESTDATA "/shufflenet_v2.txt", 1'355'528);
 }
 
 TEST(ShuffleNetV2, OffersItsTapsInOrder) {
-  EXPECT_EQ(checks::describe_taps(kNetwork),
+  EXPECT_EQ(kd::testing::describe_taps(kNetwork),
             "stem 24x32x32\nstage1_pre 116x16x16\nstage1 116x16x16\nstage2_pre 232x8x8\nstage2 232x8x8\n"
             "stage3_pre 464x4x4\nstage3 464x4x4\npooled 1024\nlogits 100\n");
-  checks::expect_taps_change_nothing(kNetwork);
+  kd::testing::expect_taps_change_nothing(kNetwork);
+  kd::testing::expect_head(kNetwork);
 }
 
 TEST(ShuffleNetV2, TakesImagesOfOtherSizes) {
-  EXPECT_EQ(checks::describe_taps(kNetwork, {.channels = 1, .height = 28, .width = 21, .classes = 10}),
+  EXPECT_EQ(kd::testing::describe_taps(kNetwork, {.channels = 1, .height = 28, .width = 21, .classes = 10}),
             "stem 24x28x21\nstage1_pre 116x14x11\nstage1 116x14x11\nstage2_pre 232x7x6\nstage2 232x7x6\n"
             "stage3_pre 464x4x3\nstage3 464x4x3\npooled 1024\nlogits 10\n");
 }
 
 TEST(ShuffleNetV2, ShufflesTheKeptHalfWithTheActivatedOther) {
-  const auto model = checks::make_network(kNetwork, checks::kSmallImages);
-  const kd::Taps taps = checks::compute_taps(*model, checks::make_images(checks::kSmallImages, 2));
+  const auto model = kd::testing::make_network(kNetwork, kd::testing::kSmallImages);
+  const kd::Taps taps = kd::testing::compute_taps(*model, kd::testing::make_images(kd::testing::kSmallImages, 2));
   for (const std::string stage : {"stage1", "stage2", "stage3"}) {
     const at::Tensor& before = taps.at(stage + "_pre");
     const at::Tensor& feature = taps.at(stage);
@@ -38,19 +39,19 @@ TEST(ShuffleNetV2, ShufflesTheKeptHalfWithTheActivatedOther) {
 }
 
 TEST(ShuffleNetV2, StartsUniform) {
-  const auto model = checks::make_network(kNetwork);
+  const auto model = kd::testing::make_network(kNetwork);
   for (const std::string name : {"layer3.1.conv1.weight", "layer3.1.conv2.weight", "conv2.weight", "linear.weight"}) {
-    checks::expect_uniform_start(*model, name);
+    kd::testing::expect_uniform_start(*model, name);
   }
 }
 
-TEST(ShuffleNetV2, TrainsEveryParameter) { checks::expect_training_step(kNetwork); }
+TEST(ShuffleNetV2, TrainsEveryParameter) { kd::testing::expect_training_step(kNetwork); }
 
-TEST(ShuffleNetV2, KeepsTheChannelsLastLayout) { checks::expect_channels_last(kNetwork); }
+TEST(ShuffleNetV2, KeepsTheChannelsLastLayout) { kd::testing::expect_channels_last(kNetwork); }
 
 TEST(ShuffleNetV2, RunsInBfloat16) {
-  checks::expect_bfloat16(kNetwork);
-  checks::expect_bfloat16_gradients(kNetwork);
+  kd::testing::expect_bfloat16(kNetwork);
+  kd::testing::expect_bfloat16_gradients(kNetwork);
 }
 
 }  // namespace

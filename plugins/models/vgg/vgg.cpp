@@ -60,8 +60,11 @@ class VggModule final : public torch::nn::Module {
       taps.offer(name, x);
       if (i < 3 || (i == 3 && large)) x = at::max_pool2d(x, 2);
     }
-    return blocks::classify(x, classifier_, taps);
+    return finish(x, taps);
   }
+
+  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, classifier_, taps); }
+  torch::nn::Linear& classifier() { return classifier_; }
 
  private:
   std::vector<torch::nn::Sequential> blocks_;

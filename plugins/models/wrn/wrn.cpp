@@ -93,8 +93,14 @@ class WrnModule final : public torch::nn::Module {
       taps.offer(name, x);
       before = name + "_pre";
     }
-    return blocks::classify(blocks::activate(bn1_->forward(x), taps, before), fc_, taps);
+    return finish(x, taps);
   }
+
+  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) {
+    const std::string before = "stage" + std::to_string(kStages) + "_pre";
+    return blocks::classify(blocks::activate(bn1_->forward(map), taps, before), fc_, taps);
+  }
+  torch::nn::Linear& classifier() { return fc_; }
 
  private:
   torch::nn::Conv2d conv1_{nullptr};

@@ -1,5 +1,5 @@
 // Tests of the optimizer "adam".
-#include "../shared/optimizer_checks.h"
+#include "kd/testing/optimizers.h"
 
 namespace {
 
@@ -7,7 +7,7 @@ constexpr const char* kDecayed =
     "{ type = 'adam', lr = 0.02, beta1 = 0.8, beta2 = 0.95, eps = 1e-6, weight_decay = 0.1 }";
 
 /// Algorithm 1 of the paper, with the gradient of an L2 penalty.
-checks::Rule rule(double lr, double beta1, double beta2, double eps, double weight_decay) {
+kd::testing::Rule rule(double lr, double beta1, double beta2, double eps, double weight_decay) {
   return [=, m = 0.0, v = 0.0](double w, double g, int t, bool decays) mutable {
     if (decays) g += weight_decay * w;
     m = beta1 * m + (1 - beta1) * g;
@@ -19,32 +19,32 @@ checks::Rule rule(double lr, double beta1, double beta2, double eps, double weig
 }
 
 TEST(Adam, FollowsTheDefaults) {
-  checks::expect_follows("{ type = 'adam' }", 5, [] { return rule(1e-3, 0.9, 0.999, 1e-8, 0); });
+  kd::testing::expect_follows("{ type = 'adam' }", 5, [] { return rule(1e-3, 0.9, 0.999, 1e-8, 0); });
 }
 
 TEST(Adam, DecayIsPartOfTheGradient) {
-  checks::expect_follows(kDecayed, 5, [] { return rule(0.02, 0.8, 0.95, 1e-6, 0.1); });
+  kd::testing::expect_follows(kDecayed, 5, [] { return rule(0.02, 0.8, 0.95, 1e-6, 0.1); });
 }
 
 TEST(Adam, SparesBiasesFromDecay) {
-  checks::expect_follows(
+  kd::testing::expect_follows(
       "{ type = 'adam', weight_decay = 0.1, decay_norms_and_biases = false }", 4,
       [] { return rule(1e-3, 0.9, 0.999, 1e-8, 0.1); }, /*bias_decays=*/false);
 }
 
-TEST(Adam, LayoutDoesNotMatter) { checks::expect_layout_does_not_matter(kDecayed); }
+TEST(Adam, LayoutDoesNotMatter) { kd::testing::expect_layout_does_not_matter(kDecayed); }
 
-TEST(Adam, Restores) { checks::expect_restores(kDecayed); }
+TEST(Adam, Restores) { kd::testing::expect_restores(kDecayed); }
 
-TEST(Adam, SkipsParametersWithoutGradient) { checks::expect_skips_parameters_without_gradient(kDecayed); }
+TEST(Adam, SkipsParametersWithoutGradient) { kd::testing::expect_skips_parameters_without_gradient(kDecayed); }
 
-TEST(Adam, OverflowSkipsTheStep) { checks::expect_overflow_skips_the_step(kDecayed); }
+TEST(Adam, OverflowSkipsTheStep) { kd::testing::expect_overflow_skips_the_step(kDecayed); }
 
-TEST(Adam, FactorScalesTheRate) { checks::expect_factor_scales_the_rate("adam", 0.5, 0.25); }
+TEST(Adam, FactorScalesTheRate) { kd::testing::expect_factor_scales_the_rate("adam", 0.5, 0.25); }
 
 TEST(Adam, CountsTheStepsOfEachParameter) {
   kd::load_plugins();
-  checks::Setup setup(kDecayed, at::kCPU);
+  kd::testing::Setup setup(kDecayed, at::kCPU);
   setup.step(0);
   setup.step(1, {}, {"weight"});
   EXPECT_EQ(setup.optimizer().state().at("step.weight").item<double>(), 1);

@@ -1,5 +1,5 @@
 // Tests of the optimizer "adamw".
-#include "../shared/optimizer_checks.h"
+#include "kd/testing/optimizers.h"
 
 namespace {
 
@@ -7,7 +7,7 @@ constexpr const char* kDecayed =
     "{ type = 'adamw', lr = 0.02, beta1 = 0.8, beta2 = 0.95, eps = 1e-6, weight_decay = 0.1 }";
 
 /// Algorithm 2 of the paper in the form of torch.optim.AdamW, where the rate also scales the decay.
-checks::Rule rule(double lr, double beta1, double beta2, double eps, double weight_decay) {
+kd::testing::Rule rule(double lr, double beta1, double beta2, double eps, double weight_decay) {
   return [=, m = 0.0, v = 0.0](double w, double g, int t, bool decays) mutable {
     m = beta1 * m + (1 - beta1) * g;
     v = beta2 * v + (1 - beta2) * g * g;
@@ -19,27 +19,27 @@ checks::Rule rule(double lr, double beta1, double beta2, double eps, double weig
 }
 
 TEST(AdamW, FollowsTheDefaults) {
-  checks::expect_follows("{ type = 'adamw' }", 5, [] { return rule(1e-3, 0.9, 0.999, 1e-8, 1e-2); });
+  kd::testing::expect_follows("{ type = 'adamw' }", 5, [] { return rule(1e-3, 0.9, 0.999, 1e-8, 1e-2); });
 }
 
 TEST(AdamW, DecayIsDecoupled) {
-  checks::expect_follows(kDecayed, 5, [] { return rule(0.02, 0.8, 0.95, 1e-6, 0.1); });
+  kd::testing::expect_follows(kDecayed, 5, [] { return rule(0.02, 0.8, 0.95, 1e-6, 0.1); });
 }
 
 TEST(AdamW, SparesBiasesFromDecay) {
-  checks::expect_follows(
+  kd::testing::expect_follows(
       "{ type = 'adamw', weight_decay = 0.5, decay_norms_and_biases = false }", 4,
       [] { return rule(1e-3, 0.9, 0.999, 1e-8, 0.5); }, /*bias_decays=*/false);
 }
 
-TEST(AdamW, LayoutDoesNotMatter) { checks::expect_layout_does_not_matter(kDecayed); }
+TEST(AdamW, LayoutDoesNotMatter) { kd::testing::expect_layout_does_not_matter(kDecayed); }
 
-TEST(AdamW, Restores) { checks::expect_restores(kDecayed); }
+TEST(AdamW, Restores) { kd::testing::expect_restores(kDecayed); }
 
-TEST(AdamW, SkipsParametersWithoutGradient) { checks::expect_skips_parameters_without_gradient(kDecayed); }
+TEST(AdamW, SkipsParametersWithoutGradient) { kd::testing::expect_skips_parameters_without_gradient(kDecayed); }
 
-TEST(AdamW, OverflowSkipsTheStep) { checks::expect_overflow_skips_the_step(kDecayed); }
+TEST(AdamW, OverflowSkipsTheStep) { kd::testing::expect_overflow_skips_the_step(kDecayed); }
 
-TEST(AdamW, FactorScalesTheRate) { checks::expect_factor_scales_the_rate("adamw", 0.5, 0.25); }
+TEST(AdamW, FactorScalesTheRate) { kd::testing::expect_factor_scales_the_rate("adamw", 0.5, 0.25); }
 
 }  // namespace

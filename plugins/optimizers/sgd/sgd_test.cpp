@@ -1,5 +1,5 @@
 // Tests of the optimizer "sgd".
-#include "../shared/optimizer_checks.h"
+#include "kd/testing/optimizers.h"
 
 namespace {
 
@@ -12,7 +12,7 @@ struct Settings {
 };
 
 /// The rule as torch.optim.SGD documents it.
-checks::Rule rule(const Settings& settings) {
+kd::testing::Rule rule(const Settings& settings) {
   return [settings, buffer = 0.0](double w, double g, int t, bool decays) mutable {
     if (decays) g += settings.weight_decay * w;
     if (settings.momentum != 0) {
@@ -24,55 +24,58 @@ checks::Rule rule(const Settings& settings) {
 }
 
 TEST(Sgd, DescendsPlainly) {
-  checks::expect_follows("{ type = 'sgd', lr = 0.05 }", 4, [] { return rule({}); });
+  kd::testing::expect_follows("{ type = 'sgd', lr = 0.05 }", 4, [] { return rule({}); });
 }
 
 TEST(Sgd, FollowsMomentum) {
-  checks::expect_follows(kMomentum, 5, [] { return rule({.momentum = 0.9, .weight_decay = 0.01}); });
+  kd::testing::expect_follows(kMomentum, 5, [] { return rule({.momentum = 0.9, .weight_decay = 0.01}); });
 }
 
 TEST(Sgd, FollowsNesterov) {
-  checks::expect_follows("{ type = 'sgd', lr = 0.05, momentum = 0.9, nesterov = true, weight_decay = 0.01 }", 5,
-                         [] { return rule({.momentum = 0.9, .weight_decay = 0.01, .nesterov = true}); });
+  kd::testing::expect_follows("{ type = 'sgd', lr = 0.05, momentum = 0.9, nesterov = true, weight_decay = 0.01 }", 5,
+                              [] { return rule({.momentum = 0.9, .weight_decay = 0.01, .nesterov = true}); });
 }
 
 TEST(Sgd, DoesNotDampenTheFirstGradient) {
-  checks::expect_follows(kDampened, 5, [] { return rule({.momentum = 0.9, .dampening = 0.3, .weight_decay = 0.01}); });
+  kd::testing::expect_follows(kDampened, 5,
+                              [] { return rule({.momentum = 0.9, .dampening = 0.3, .weight_decay = 0.01}); });
 }
 
 TEST(Sgd, SparesBiasesFromDecay) {
-  checks::expect_follows(
+  kd::testing::expect_follows(
       "{ type = 'sgd', lr = 0.05, momentum = 0.9, weight_decay = 0.1, decay_norms_and_biases = false }", 4,
       [] { return rule({.momentum = 0.9, .weight_decay = 0.1}); }, /*bias_decays=*/false);
 }
 
-TEST(Sgd, LayoutDoesNotMatter) { checks::expect_layout_does_not_matter(kMomentum); }
+TEST(Sgd, LayoutDoesNotMatter) { kd::testing::expect_layout_does_not_matter(kMomentum); }
 
-TEST(Sgd, LayoutDoesNotMatterWithoutMomentum) { checks::expect_layout_does_not_matter("{ type = 'sgd', lr = 0.05 }"); }
+TEST(Sgd, LayoutDoesNotMatterWithoutMomentum) {
+  kd::testing::expect_layout_does_not_matter("{ type = 'sgd', lr = 0.05 }");
+}
 
 TEST(Sgd, Restores) {
-  checks::expect_restores(kMomentum);
-  checks::expect_restores(kDampened);
+  kd::testing::expect_restores(kMomentum);
+  kd::testing::expect_restores(kDampened);
 }
 
 TEST(Sgd, SkipsParametersWithoutGradient) {
-  checks::expect_skips_parameters_without_gradient(kMomentum);
-  checks::expect_skips_parameters_without_gradient(kDampened);
+  kd::testing::expect_skips_parameters_without_gradient(kMomentum);
+  kd::testing::expect_skips_parameters_without_gradient(kDampened);
 }
 
 TEST(Sgd, OverflowSkipsTheStep) {
-  checks::expect_overflow_skips_the_step(kMomentum);
-  checks::expect_overflow_skips_the_step(kDampened);
+  kd::testing::expect_overflow_skips_the_step(kMomentum);
+  kd::testing::expect_overflow_skips_the_step(kDampened);
 }
 
-TEST(Sgd, FactorScalesTheRate) { checks::expect_factor_scales_the_rate("sgd", 0.5, 0.25); }
+TEST(Sgd, FactorScalesTheRate) { kd::testing::expect_factor_scales_the_rate("sgd", 0.5, 0.25); }
 
 TEST(Sgd, NamesItsState) {
   kd::load_plugins();
-  checks::Setup with(kMomentum, at::kCPU);
+  kd::testing::Setup with(kMomentum, at::kCPU);
   EXPECT_EQ(with.optimizer().state().size(), 2U);
   EXPECT_TRUE(with.optimizer().state().contains("momentum.weight"));
-  checks::Setup without("{ type = 'sgd' }", at::kCPU);
+  kd::testing::Setup without("{ type = 'sgd' }", at::kCPU);
   EXPECT_TRUE(without.optimizer().state().empty());
 }
 

@@ -8,9 +8,6 @@
 
 #include <optional>
 
-#include "../shared/lessons.h"
-#include "../shared/passes.h"
-#include "../shared/teacher_panel.h"
 #include "kd/augmentation.h"
 #include "kd/plugin.h"
 #include "kd/scheme.h"
@@ -66,23 +63,22 @@ class MixupKd final : public kd::Scheme {
     }
   };
 
-  static kd::Roles roles() { return {.fewest_teachers = 1, .most_teachers = lessons::kAnyNumber}; }
+  static kd::Roles roles() { return {.fewest_teachers = 1, .most_teachers = kd::Roles::kAnyNumber}; }
 
   explicit MixupKd(const Params& params) : params_(params) {}
 
   void setup(kd::StageContext& context) override {
     mix_ = kd::make<kd::Augmentation>(params_.mix, {.data = context.data()});
     const at::Tensor one = at::arange(1);
-    if (!mix_->mixes() || mix_->companions(one, one, {}).defined()) {
+    if (!mix_->mixes() || mix_->extra_samples(one, one, {}).defined()) {
       throw kd::RecipeError("mixup_kd: 'mix' wants an augmentation that mixes samples of one batch, such as mixup");
     }
-    student_ = context.networks().front();
-    teachers_.emplace(context.teachers());
-    lessons_.emplace(lessons::part(params_.losses, context.loss_context()), teachers_->shares(), context, *student_);
-    needs_ = lessons_->needs();
-    refuse_losses();
+    kd::Network& student = *context.networks().front();
+    teachers_.emplace(context);
+    objective_.emplace(params_.losses, context, student);
+    refuse_losses(objective_->needs());
     // The stage's own augmentations must leave one label to each image.
-    context.require(kd::merged(needs_, {.one_label = true}), *student_);
+    context.require({.one_label = true}, student);
   }
 
   void step(const kd::Batch& batch, kd::Updater& updater) override {
@@ -94,24 +90,31 @@ class MixupKd final : public kd::Scheme {
       seen.targets = joined(batch.targets, mixed.batch.targets);
       seen.index = at::cat({batch.index, batch.index});
     }
-    const kd::Pass pass = kd::forward(*student_, needs_, seen);
-    const kd::LossInput input = passes::input(pass, seen, updater.time());
-    lessons::Terms terms = doubled ? on_labels_of_halves(pass, batch, mixed, input.time) : lessons_->on_labels(input);
-    lessons::add_share(terms, lessons_->from_tutors(input, answers(batch, mixed, seen.images)), 1);
+    const kd::Pass pass = kd::forward(objective_->network(), objective_->needs(), seen);
+    const std::vector<kd::Outputs> teachers = answers(batch, mixed, seen.images);
+    const kd::LossInput input = kd::loss_input(pass, seen, teachers, updater);
+    std::vector<kd::Term> terms;
+    if (doubled) {
+      terms = on_labels_of_halves(pass, batch, mixed, updater);
+      kd::add_share(terms, objective_->losses().from_teachers(input), 1);
+    } else {
+      terms = objective_->losses()(input);
+    }
     // Of the doubled layout, the unmixed half is what an accuracy says most about.
     const kd::Targets& counted = doubled ? batch.targets : seen.targets;
-    updater.update(*student_, terms, {.logits = pass.outputs.logits.narrow(0, 0, batch.size()), .targets = counted});
+    updater.update(objective_->network(), terms,
+                   {.logits = pass.outputs.logits.narrow(0, 0, batch.size()), .targets = counted});
   }
 
  private:
-  void refuse_losses() const {
-    if (!needs_.views.empty()) throw kd::RecipeError("mixup_kd takes no loss that wants an extra view");
-    if (needs_.one_label) throw kd::RecipeError("mixup_kd takes no loss that wants one label per image");
-    if (params_.teacher_input == TeacherInput::kPlain && !needs_.teacher_taps.empty()) {
+  void refuse_losses(const kd::LossNeeds& needs) const {
+    if (!needs.views.empty()) throw kd::RecipeError("mixup_kd takes no loss that wants an extra view");
+    if (needs.one_label) throw kd::RecipeError("mixup_kd takes no loss that wants one label per image");
+    if (params_.teacher_input == TeacherInput::kPlain && !needs.teacher_taps.empty()) {
       throw kd::RecipeError(
           "mixup_kd: with teacher_input = \"plain\" a teacher has logits for the mixed images, and no "
           "feature '" +
-          needs_.teacher_taps.front() + "'");
+          needs.teacher_taps.front() + "'");
     }
   }
 
@@ -126,13 +129,14 @@ class MixupKd final : public kd::Scheme {
     return mixed;
   }
 
-  lessons::Terms on_labels_of_halves(const kd::Pass& pass, const kd::Batch& batch, const MixedBatch& mixed,
-                                     const kd::ScheduleTime& time) const {
-    lessons::Terms terms;
+  std::vector<kd::Term> on_labels_of_halves(const kd::Pass& pass, const kd::Batch& batch, const MixedBatch& mixed,
+                                            const kd::Updater& updater) const {
+    std::vector<kd::Term> terms;
     const auto add_half = [&](const kd::Batch& half, std::int64_t begin, double share) {
       if (share == 0) return;
-      const kd::Pass rows{passes::rows(pass.outputs, needs_.student_taps, begin, half.size()), {}};
-      lessons::add_share(terms, lessons_->on_labels(passes::input(rows, half, time)), share);
+      const kd::TapRequest& taps = objective_->needs().student_taps;
+      const kd::Pass rows{kd::rows_of(pass.outputs, taps, begin, half.size()), {}};
+      kd::add_share(terms, objective_->losses()(kd::loss_input(rows, half, {}, updater)), share);
     };
     add_half(batch, 0, params_.original_weight);
     add_half(mixed.batch, batch.size(), 1 - params_.original_weight);
@@ -141,7 +145,8 @@ class MixupKd final : public kd::Scheme {
 
   /// The teachers' outputs for the rows that the student sees.
   std::vector<kd::Outputs> answers(const kd::Batch& batch, const MixedBatch& mixed, const at::Tensor& seen) const {
-    if (params_.teacher_input == TeacherInput::kMixed) return teachers_->forward(seen, needs_.teacher_taps);
+    if (params_.teacher_input == TeacherInput::kMixed)
+      return teachers_->forward(seen, objective_->needs().teacher_taps);
     std::vector<kd::Outputs> answers = teachers_->outputs(batch, {});
     for (kd::Outputs& answer : answers) {
       const at::Tensor partners = answer.logits.index_select(0, mixed.partner_rows);
@@ -153,10 +158,8 @@ class MixupKd final : public kd::Scheme {
 
   const Params params_;
   std::unique_ptr<kd::Augmentation> mix_;
-  kd::Network* student_ = nullptr;
-  std::optional<panel::TeacherPanel> teachers_;
-  std::optional<lessons::Lessons> lessons_;
-  kd::LossNeeds needs_;
+  std::optional<kd::Teachers> teachers_;
+  std::optional<kd::Objective> objective_;
 };
 
 }  // namespace

@@ -1,9 +1,11 @@
 // Tests of the scheme "mixup_kd".
 #include <ATen/ops/cat.h>
 
-#include "../shared/fake_stage.h"
+#include "kd/testing/stages.h"
 
 namespace {
+
+namespace fakes = kd::testing::fakes;
 
 constexpr double kTemperature = 4;
 constexpr std::size_t kRows = fakes::kSamples;
@@ -223,9 +225,9 @@ TEST(MixupKd, TakesTheMeanOverTeachersByTheirWeights) {
 
 TEST(MixupKd, GivesItsLossesWhatTheyNeed) {
   fakes::Stage stage = make(", teacher_input = 'mixed', losses = [{ type = 'cross_entropy' }, { type = 'recorder' }]");
-  ASSERT_EQ(stage.required.size(), 1U);
-  EXPECT_TRUE(stage.required[0].second.one_label);  // of what the stage's own augmentations leave
+  ASSERT_EQ(stage.required.size(), 2U);
   EXPECT_EQ(stage.required[0].second.teacher_taps, kd::TapRequest({"stage2"}));
+  EXPECT_TRUE(stage.required[1].second.one_label);  // of what the stage's own augmentations leave
   step(stage, 7);
   const fakes::Seen& given = fakes::Recorder::seen;
   EXPECT_EQ(given.student_tap.size(0), 2 * fakes::kSamples);

@@ -3,6 +3,8 @@
 
 namespace {
 
+namespace fakes = kd::testing::fakes;
+
 using peer_checks::Snapshot;
 
 TEST(Mutual, TrainsOneAfterTheOtherFromTheNewestAnswers) {

@@ -1,9 +1,11 @@
 // What the tests of the schemes of peers share.
 #pragma once
 
-#include "fake_stage.h"
+#include "kd/testing/stages.h"
 
 namespace peer_checks {
+
+namespace fakes = kd::testing::fakes;
 
 /// A stage of `networks` networks without teachers; `parameters` as a recipe writes them.
 inline fakes::Stage make(const std::string& parameters, int networks, const at::Device& device = at::kCPU) {

@@ -17,8 +17,6 @@
 #include "kd/diagnostics.h"
 #include "kd/plugin.h"
 #include "kd/scheme.h"
-#include "lessons.h"
-#include "passes.h"
 
 namespace peers {
 
@@ -66,20 +64,16 @@ void declare(kd::Schema<P>& s) {
 /// The scheme of all that train peers.
 class PeerScheme : public kd::Scheme {
  public:
-  static kd::Roles roles() { return {.fewest_networks = 2, .most_networks = lessons::kAnyNumber}; }
+  static kd::Roles roles() { return {.fewest_networks = 2, .most_networks = kd::Roles::kAnyNumber}; }
 
   explicit PeerScheme(Options options) : options_(std::move(options)), mimicry_weight_(options_.mimicry_weight) {}
 
   void setup(kd::StageContext& context) override {
     const std::vector<kd::Network*>& networks = context.networks();
-    const std::size_t tutors = options_.strategy == Strategy::kEachPeer ? networks.size() - 1 : 1;
-    const lessons::Plan plan{options_.losses, options_.mimicry};
-    for (kd::Network* network : networks) {
-      const std::vector<double> shares(tutors, 1.0 / static_cast<double>(tutors));
-      members_.emplace_back(*network, plan, shares, context);
-    }
+    for (kd::Network* network : networks)
+      members_.emplace_back(*network, options_, tutors_of(*network, context), context);
     refuse_features_of_ensemble();
-    answer_taps_ = members_.front().lessons.tutor_needs().teacher_taps;
+    answer_taps_ = members_.front().mimicry.needs().teacher_taps;
     if (options_.feature_l2 > 0) {
       answer_taps_ = kd::merged({.student_taps = answer_taps_}, {.student_taps = {kPooled}}).student_taps;
     }
@@ -91,11 +85,11 @@ class PeerScheme : public kd::Scheme {
     std::vector<kd::Outputs> answers;
     for (const Member& member : members_) {
       passes.push_back(kd::forward(member.network, member.needs, batch));
-      answers.push_back(passes::detached(passes.back().outputs, answer_taps_));
+      answers.push_back(kd::detached(passes.back().outputs, answer_taps_));
     }
     if (options_.feature_l2 > 0) refuse_unequal_widths(answers);
     for (std::size_t k = 0; k < members_.size(); ++k) {
-      updater.update(members_[k].network, terms(k, passes::input(passes[k], batch, updater.time()), answers),
+      updater.update(members_[k].network, terms(k, passes[k], batch, answers, updater),
                      {.logits = passes[k].outputs.logits, .targets = batch.targets});
       passes[k] = {};
       const bool last = k + 1 == members_.size();
@@ -106,26 +100,44 @@ class PeerScheme : public kd::Scheme {
 
  private:
   struct Member {
-    Member(kd::Network& of, const lessons::Plan& plan, const std::vector<double>& shares, kd::StageContext& context)
-        : network(of), lessons(plan, shares, context, of) {}
+    Member(kd::Network& of, const Options& options, const std::vector<kd::TeacherInfo>& tutors,
+           kd::StageContext& context)
+        : network(of),
+          losses(options.losses, context.loss_context(of, {})),
+          mimicry(options.mimicry, context.loss_context(of, tutors)) {
+      for (const kd::LossList* list : {&losses, &mimicry}) {
+        for (const kd::NamedModule& adapter : list->adapters()) context.train_with(network, adapter);
+      }
+    }
 
     kd::Network& network;
-    lessons::Lessons lessons;
+    kd::LossList losses, mimicry;
     kd::LossNeeds needs;
   };
 
+  /// Those that a network mimics: each of its peers, or their ensemble, which has no features.
+  std::vector<kd::TeacherInfo> tutors_of(const kd::Network& network, kd::StageContext& context) const {
+    if (options_.strategy == Strategy::kEnsemble) return {{}};
+    std::vector<kd::TeacherInfo> peers;
+    for (const kd::Network* peer : context.networks()) {
+      if (peer != &network) peers.push_back({.taps = context.shapes(*peer)});
+    }
+    for (kd::TeacherInfo& peer : peers) peer.share = 1.0 / static_cast<double>(peers.size());
+    return peers;
+  }
+
   /// Peers stand in for the teachers that a stage would need.
   void require(Member& member, kd::StageContext& context) const {
-    kd::LossNeeds of_mimicry = member.lessons.tutor_needs();
+    kd::LossNeeds of_mimicry = member.mimicry.needs();
     of_mimicry.teacher = false;
     of_mimicry.teacher_taps.clear();
     of_mimicry = kd::merged(std::move(of_mimicry), {.student_taps = answer_taps_});
-    member.needs = kd::merged(member.lessons.label_needs(), of_mimicry);
+    member.needs = kd::merged(member.losses.needs(), of_mimicry);
     context.require(member.needs, member.network);
   }
 
   void refuse_features_of_ensemble() const {
-    const kd::TapRequest wanted = members_.front().lessons.tutor_needs().teacher_taps;
+    const kd::TapRequest wanted = members_.front().mimicry.needs().teacher_taps;
     if (options_.strategy == Strategy::kEnsemble && !wanted.empty()) {
       throw kd::RecipeError("an ensemble of peers has no feature '" + wanted.front() +
                             "'; take strategy = \"each_peer\", or mimicry of logits");
@@ -148,17 +160,19 @@ class PeerScheme : public kd::Scheme {
     return network.forward(images, answer_taps_);
   }
 
-  lessons::Terms terms(std::size_t k, const kd::LossInput& input, const std::vector<kd::Outputs>& answers) const {
-    lessons::Terms terms = members_[k].lessons.on_labels(input);
-    const double weight = mimicry_weight_.at(input.time);
+  std::vector<kd::Term> terms(std::size_t k, const kd::Pass& pass, const kd::Batch& batch,
+                              const std::vector<kd::Outputs>& answers, const kd::Updater& updater) const {
+    std::vector<kd::Term> terms = members_[k].losses(kd::loss_input(pass, batch, {}, updater));
+    const double weight = mimicry_weight_.at(updater.time());
     if (weight != 0) {
-      for (kd::Term& term : members_[k].lessons.from_tutors(input, tutors(k, answers))) {
+      const std::vector<kd::Outputs> from = tutors(k, answers);
+      for (kd::Term& term : members_[k].mimicry(kd::loss_input(pass, batch, from, updater))) {
         term.weight *= weight;
         terms.push_back(std::move(term));
       }
     }
     if (options_.feature_l2 > 0) {
-      terms.push_back({"feature_l2", feature_distance(k, input.student, answers), options_.feature_l2});
+      terms.push_back({"feature_l2", feature_distance(k, pass.outputs, answers), options_.feature_l2});
     }
     return terms;
   }

@@ -24,7 +24,7 @@ class Supervised final : public kd::Scheme {
     objective_.emplace(params_.losses, context, *context.networks().front());
   }
 
-  void step(const kd::Batch& batch, kd::Updater& updater) override { objective_->step(batch, nullptr, updater); }
+  void step(const kd::Batch& batch, kd::Updater& updater) override { objective_->step(batch, {}, updater); }
 
  private:
   const Params params_;

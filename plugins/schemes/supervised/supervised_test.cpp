@@ -1,7 +1,9 @@
 // Tests of the scheme "supervised".
-#include "../shared/fake_stage.h"
+#include "kd/testing/stages.h"
 
 namespace {
+
+namespace fakes = kd::testing::fakes;
 
 TEST(Supervised, MinimisesTheCrossEntropyByDefault) {
   for (const at::Device& device : kd::testing::devices()) {
@@ -26,7 +28,7 @@ TEST(Supervised, MakesOneUpdateOfItsNetworkPerStep) {
 }
 
 TEST(Supervised, LeavesTheTeacherAlone) {
-  fakes::Stage stage("{ type = 'supervised', losses = [{ type = 'recorder' }] }");
+  fakes::Stage stage("{ type = 'supervised', losses = [{ type = 'recorder', teacher = false }] }");
   stage.step();
   EXPECT_TRUE(stage.teacher.seen_batches.empty());
   EXPECT_EQ(stage.teacher.forward_passes, 0);
@@ -38,8 +40,10 @@ TEST(Supervised, LeavesTheTeacherAlone) {
 
 TEST(Supervised, WeighsAndNamesItsLosses) {
   fakes::Stage stage(
-      "{ type = 'supervised', losses = [{ type = 'cross_entropy', weight = 0.25 }, { type = 'recorder' }, "
-      "{ type = 'cross_entropy', label_smoothing = 0.5, weight = 3 }, { type = 'recorder', weight = 0 }] }");
+      "{ type = 'supervised', losses = [{ type = 'cross_entropy', weight = 0.25 }, { type = 'recorder', teacher = "
+      "false }, "
+      "{ type = 'cross_entropy', label_smoothing = 0.5, weight = 3 }, { type = 'recorder', teacher = false, weight = 0 "
+      "}] }");
   const std::vector<kd::Term> terms = stage.step();
   EXPECT_EQ(fakes::names(terms), fakes::Names({"cross_entropy", "recorder", "cross_entropy_2"}));
   EXPECT_EQ(fakes::weights(terms), std::vector<double>({0.25, 1, 3}));
@@ -47,7 +51,7 @@ TEST(Supervised, WeighsAndNamesItsLosses) {
 
 TEST(Supervised, FollowsTheScheduleOfAWeight) {
   fakes::Stage stage(
-      "{ type = 'supervised', losses = [{ type = 'recorder' }, "
+      "{ type = 'supervised', losses = [{ type = 'recorder', teacher = false }, "
       "{ type = 'cross_entropy', weight = { type = 'linear', from = 2, to = 0 } }] }");
   EXPECT_EQ(fakes::weights(stage.step(0)), std::vector<double>({1, 2}));
   EXPECT_EQ(fakes::weights(stage.step(5)), std::vector<double>({1, 1.5}));
@@ -55,7 +59,7 @@ TEST(Supervised, FollowsTheScheduleOfAWeight) {
 }
 
 TEST(Supervised, GivesItsLossesWhatTheyNeed) {
-  fakes::Stage stage("{ type = 'supervised', losses = [{ type = 'recorder' }] }");
+  fakes::Stage stage("{ type = 'supervised', losses = [{ type = 'recorder', teacher = false }] }");
   EXPECT_EQ(fakes::Recorder::context.classes, fakes::kClasses);
   EXPECT_EQ(fakes::Recorder::context.samples, fakes::kSamples);
   ASSERT_EQ(stage.required.size(), 1U);
@@ -72,11 +76,12 @@ TEST(Supervised, GivesItsLossesWhatTheyNeed) {
 
 TEST(Supervised, TrainsTheAdaptersOfItsLosses) {
   fakes::Stage stage(
-      "{ type = 'supervised', losses = [{ type = 'cross_entropy' }, { type = 'recorder' }, { type = 'recorder' }] }");
+      "{ type = 'supervised', losses = [{ type = 'cross_entropy' }, { type = 'recorder', teacher = false }, { type = "
+      "'recorder', teacher = false }] }");
   ASSERT_EQ(stage.adapters.size(), 2U);
   EXPECT_EQ(stage.adapters[0].first, &stage.network);
-  EXPECT_EQ(stage.adapters[0].second->name(), "adapter");
-  EXPECT_NE(stage.adapters[0].second, stage.adapters[1].second);
+  EXPECT_EQ(stage.adapters[0].second.module->name(), "adapter");
+  EXPECT_NE(stage.adapters[0].second.module, stage.adapters[1].second.module);
 }
 
 }  // namespace

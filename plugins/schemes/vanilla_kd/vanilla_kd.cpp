@@ -1,9 +1,6 @@
 // Frozen teachers, one student, any list of weighted losses (Hinton, Vinyals and Dean, arXiv 1503.02531).
 #include <optional>
 
-#include "../shared/lessons.h"
-#include "../shared/passes.h"
-#include "../shared/teacher_panel.h"
 #include "kd/plugin.h"
 #include "kd/scheme.h"
 
@@ -37,45 +34,33 @@ class VanillaKd final : public kd::Scheme {
     }
   };
 
-  static kd::Roles roles() { return {.fewest_teachers = 1, .most_teachers = lessons::kAnyNumber}; }
+  static kd::Roles roles() { return {.fewest_teachers = 1, .most_teachers = kd::Roles::kAnyNumber}; }
 
   explicit VanillaKd(const Params& params) : params_(params) {}
 
   void setup(kd::StageContext& context) override {
-    const lessons::Plan plan = lessons::part(params_.losses, context.loss_context());
-    if (params_.stop_epoch > 0 && plan.on_labels.empty()) {
+    teachers_.emplace(context);
+    objective_.emplace(params_.losses, context, *context.networks().front());
+    if (params_.stop_epoch > 0 && !objective_->losses().any_without_teachers()) {
       throw kd::RecipeError("with stop_epoch, vanilla_kd wants a loss that needs no teacher");
     }
-    student_ = context.networks().front();
-    teachers_.emplace(context.teachers());
-    lessons_.emplace(plan, teachers_->shares(), context, *student_);
-    needs_ = lessons_->needs();
-    context.require(needs_, *student_);
   }
 
   void step(const kd::Batch& batch, kd::Updater& updater) override {
-    const kd::ScheduleTime time = updater.time();
-    const kd::Pass pass = kd::forward(*student_, needs_, batch);
-    const kd::LossInput input = passes::input(pass, batch, time);
-    lessons::Terms terms = lessons_->on_labels(input);
-    if (params_.stop_epoch == 0 || time.epoch() < params_.stop_epoch) {
-      lessons::add_share(terms, lessons_->from_tutors(input, answers(batch)), 1);
-    }
-    updater.update(*student_, terms, {.logits = pass.outputs.logits, .targets = batch.targets});
+    const bool taught = params_.stop_epoch == 0 || updater.time().epoch() < params_.stop_epoch;
+    objective_->step(batch, taught ? answers(batch) : std::vector<kd::Outputs>{}, updater);
   }
 
  private:
   std::vector<kd::Outputs> answers(const kd::Batch& batch) const {
     const bool plain = params_.teacher_input == TeacherInput::kPlain && batch.plain_images.defined();
-    return plain ? teachers_->forward(batch.plain_images, needs_.teacher_taps)
-                 : teachers_->outputs(batch, needs_.teacher_taps);
+    const kd::TapRequest& taps = objective_->needs().teacher_taps;
+    return plain ? teachers_->forward(batch.plain_images, taps) : teachers_->outputs(batch, taps);
   }
 
   const Params params_;
-  kd::Network* student_ = nullptr;
-  std::optional<panel::TeacherPanel> teachers_;
-  std::optional<lessons::Lessons> lessons_;
-  kd::LossNeeds needs_;
+  std::optional<kd::Teachers> teachers_;
+  std::optional<kd::Objective> objective_;
 };
 
 }  // namespace

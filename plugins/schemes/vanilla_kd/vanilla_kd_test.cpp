@@ -1,9 +1,11 @@
 // Tests of the scheme "vanilla_kd".
 #include <ATen/ops/cat.h>
 
-#include "../shared/fake_stage.h"
+#include "kd/testing/stages.h"
 
 namespace {
+
+namespace fakes = kd::testing::fakes;
 
 constexpr double kTemperature = 4;
 
@@ -123,7 +125,7 @@ TEST(VanillaKd, TrainsTheAdaptersOfItsLosses) {
   fakes::Stage stage("{ type = 'vanilla_kd', losses = [{ type = 'kd' }, { type = 'recorder' }] }");
   ASSERT_EQ(stage.adapters.size(), 1U);
   EXPECT_EQ(stage.adapters[0].first, &stage.network);
-  EXPECT_EQ(stage.adapters[0].second->name(), "adapter");
+  EXPECT_EQ(stage.adapters[0].second.module->name(), "adapter");
 }
 
 TEST(VanillaKd, TakesTheMeanOverTeachersByTheirWeights) {
@@ -148,7 +150,7 @@ TEST(VanillaKd, KeepsAdaptersForEachTeacher) {
   fakes::Stage stage("{ type = 'vanilla_kd', losses = [{ type = 'cross_entropy' }, { type = 'recorder' }] }", at::kCPU,
                      {.networks = 1, .teacher_weights = {1, 1}});
   ASSERT_EQ(stage.adapters.size(), 2U);
-  EXPECT_NE(stage.adapters[0].second, stage.adapters[1].second);
+  EXPECT_NE(stage.adapters[0].second.module, stage.adapters[1].second.module);
 }
 
 TEST(VanillaKd, RefusesTeachersWithoutAnyWeight) {

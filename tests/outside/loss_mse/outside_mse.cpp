@@ -1,9 +1,8 @@
 // A loss built outside kdrun's tree: mean squared error between the logits of student and teacher.
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/mse_loss.h>
-
+#include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/tensor.h"
 
 namespace {
 
@@ -19,10 +18,11 @@ class OutsideMse final : public kd::Loss {
 
   explicit OutsideMse(const Params& params) : params_(params) {}
 
-  kd::LossNeeds needs() const override { return {.teacher = true, .student_taps = {}, .teacher_taps = {}}; }
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    return at::mse_loss(input.student.logits, input.teacher->logits) * params_.scale;
+    const auto [student, teacher] = kd::precise_logits(input);
+    return at::mse_loss(student, teacher) * params_.scale;
   }
 
  private:

@@ -1,4 +1,6 @@
 // A scheme built outside kdrun's tree: distillation from one teacher with a loss list of its own.
+#include <optional>
+
 #include "kd/plugin.h"
 #include "kd/scheme.h"
 
@@ -21,32 +23,19 @@ class OutsideKd final : public kd::Scheme {
   explicit OutsideKd(const Params& params) : params_(params) {}
 
   void setup(kd::StageContext& context) override {
-    student_ = context.networks().front();
     teacher_ = context.teachers().front();
-    losses_ = std::make_unique<kd::LossList>(params_.losses, context.loss_context());
-    needs_ = losses_->needs();
-    context.require(needs_, *student_);
-    for (const auto& module : losses_->modules()) context.train_with(*student_, module);
+    objective_.emplace(params_.losses, context, *context.networks().front());
   }
 
   void step(const kd::Batch& batch, kd::Updater& updater) override {
-    const kd::Outputs teacher = teacher_->outputs(batch, needs_.teacher_taps);
-    const kd::Outputs student = student_->forward(batch.images, needs_.student_taps);
-    updater.update(*student_,
-                   (*losses_)({.student = student,
-                               .teacher = &teacher,
-                               .targets = batch.targets,
-                               .index = batch.index,
-                               .time = updater.time()}),
-                   {.logits = student.logits, .targets = batch.targets});
+    const kd::Outputs teacher = teacher_->outputs(batch, objective_->needs().teacher_taps);
+    objective_->step(batch, {&teacher, 1}, updater);
   }
 
  private:
   const Params params_;
-  kd::Network* student_ = nullptr;
   kd::Teacher* teacher_ = nullptr;
-  std::unique_ptr<kd::LossList> losses_;
-  kd::LossNeeds needs_;
+  std::optional<kd::Objective> objective_;
 };
 
 }  // namespace

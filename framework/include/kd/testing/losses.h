@@ -1,4 +1,4 @@
-// What the tests of losses on outputs share: fixed logits and targets, references in plain doubles, and the checks that
+// What the tests of losses share: fixed logits and targets, references in plain doubles, and the checks that
 // every such loss must pass.
 #pragma once
 
@@ -15,14 +15,15 @@
 
 #include "kd/loss.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
-namespace loss_checks {
+namespace kd::testing::losses {
 
 constexpr std::int64_t kRows = 5, kClasses = 7;
 
-using Row = std::vector<double>;
-using Rows = std::vector<Row>;
+using kd::testing::rows;
+using kd::testing::Rows;
+using Row = Rows::value_type;
 using Labels = std::vector<std::int64_t>;
 
 inline const Labels kLabels{3, 0, 6, 2, 2};
@@ -49,18 +50,22 @@ struct Given {
 /// `parameters` as a recipe writes them: "temperature = 2, scale = 'none'".
 inline std::unique_ptr<kd::Loss> make(const std::string& type, const std::string& parameters = "") {
   kd::load_plugins();
-  return kd::make<kd::Loss>("{ type = '" + type + "'" + (parameters.empty() ? "" : ", ") + parameters + " }",
-                            {.classes = kClasses, .samples = kRows});
+  return kd::make<kd::Loss>(
+      "{ type = '" + type + "'" + (parameters.empty() ? "" : ", ") + parameters + " }",
+      {.classes = kClasses, .samples = kRows, .student = {}, .teachers = {{}}, .key = kd::RandomKey{}.with("loss")});
 }
 
 inline at::Tensor value(kd::Loss& loss, const at::Tensor& student_logits, const Given& given) {
   const kd::Outputs student{.logits = student_logits, .taps = {}};
   const kd::Outputs teacher{.logits = given.teacher, .taps = {}};
+  kd::Batch batch;
+  batch.images = student_logits;
+  batch.targets = given.targets;
   return loss({.student = student,
-               .teacher = given.teacher.defined() ? &teacher : nullptr,
-               .targets = given.targets,
-               .index = {},
+               .teachers = {&teacher, given.teacher.defined() ? 1U : 0U},
+               .batch = batch,
                .time = given.time,
+               .key = {},
                .views = given.views});
 }
 
@@ -84,16 +89,6 @@ inline Given changed(const Given& given, const at::Device& device,
                     .partner = move(given.targets.partner),
                     .weight = move(given.targets.weight)};
   for (kd::ViewLogits& view : result.views) view.logits = change(move(view.logits));
-  return result;
-}
-
-inline Rows rows(const at::Tensor& matrix) {
-  const at::Tensor flat = matrix.detach().to(at::kCPU, at::kDouble).contiguous();
-  Rows result;
-  for (std::int64_t i = 0; i < flat.size(0); ++i) {
-    const double* row = flat.const_data_ptr<double>() + i * flat.size(1);
-    result.emplace_back(row, row + flat.size(1));
-  }
   return result;
 }
 
@@ -239,4 +234,4 @@ inline void expect_zero_without_labels(const std::unique_ptr<kd::Loss>& loss, Gi
   EXPECT_TRUE(gradient(loss, student(), given).eq(0).all().item<bool>());
 }
 
-}  // namespace loss_checks
+}  // namespace kd::testing::losses

@@ -1,26 +1,14 @@
-// One student learns from an ensemble of teachers, whose soft targets are put together in one of several ways.
+// Soft targets of an ensemble of teachers, put together in one of several ways.
 //
 // With a common temperature T, teachers' soft targets q_m, weights w_m that sum to 1 and the student's p, the gradient
 // of T²·Σ w_m·KL(q_m‖p) by the logits is T·(p − Σ w_m·q_m): the mean of the losses and the loss of the mean softmax
 // train alike, and the sum of M losses is M times as strong.
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/gather.h>
-#include <ATen/ops/lerp.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logical_or.h>
-#include <ATen/ops/logsumexp.h>
-#include <ATen/ops/softmax.h>
-#include <ATen/ops/stack.h>
-
 #include <cmath>
-#include <optional>
 
-#include "../shared/lessons.h"
-#include "../shared/passes.h"
-#include "../shared/teacher_panel.h"
+#include "kd/logits.h"
+#include "kd/loss.h"
 #include "kd/plugin.h"
-#include "kd/scheme.h"
+#include "kd/tensor.h"
 
 namespace {
 
@@ -36,16 +24,15 @@ at::Tensor label_probability(const at::Tensor& probabilities, const kd::Targets&
   const at::Tensor first = at_label(targets.labels);
   if (!targets.mixed()) return first.masked_fill(targets.labels < 0, 1);
   const at::Tensor unlabelled = at::logical_or(targets.labels < 0, targets.partner < 0);
-  return at::lerp(at_label(targets.partner), first, targets.weight).masked_fill(unlabelled, 1);
+  return at::lerp(at_label(targets.partner), first, targets.weight.to(first.scalar_type())).masked_fill(unlabelled, 1);
 }
 
-class EnsembleKd final : public kd::Scheme {
+class EnsembleLoss final : public kd::Loss {
  public:
   struct Params {
     Combine combine = Combine::kAverageSoftmax;
     Weighting weighting = Weighting::kTeachers;
-    kd::Scheduled temperature, hard_weight, soft_weight;
-    std::vector<kd::ComponentSpec> losses;
+    kd::Scheduled temperature;
 
     static void schema(kd::Schema<Params>& s) {
       s.choice("combine", &Params::combine,
@@ -69,54 +56,23 @@ class EnsembleKd final : public kd::Scheme {
               "T; divides the logits of student and teachers, and the loss has the factor T²: a number or a schedule")
           .def(4.0)
           .above(0);
-      s.field("hard_weight", &Params::hard_weight, "of the cross-entropy with the labels: a number or a schedule")
-          .def(0.2);
-      s.field("soft_weight", &Params::soft_weight, "of the soft targets: a number or a schedule").def(0.8);
-      s.components("losses", &Params::losses, "loss",
-                   "further losses; one that needs a teacher is the mean over the teachers by the stage's weights")
-          .with(kd::LossList::extras())
-          .def_toml("[]");
     }
   };
 
-  static kd::Roles roles() { return {.fewest_teachers = 1, .most_teachers = lessons::kAnyNumber}; }
-
-  explicit EnsembleKd(const Params& params)
-      : params_(params),
-        temperature_(params.temperature),
-        hard_weight_(params.hard_weight),
-        soft_weight_(params.soft_weight) {}
-
-  void setup(kd::StageContext& context) override {
-    hard_loss_ = kd::make<kd::Loss>("{ type = 'cross_entropy' }", context.loss_context());
-    student_ = context.networks().front();
-    teachers_.emplace(context.teachers());
-    lessons_.emplace(lessons::part(params_.losses, context.loss_context()), teachers_->shares(), context, *student_);
-    needs_ = lessons_->needs();
-    context.require(needs_, *student_);
+  EnsembleLoss(const Params& params, const Context& context) : params_(params), temperature_(params.temperature) {
+    for (const kd::TeacherInfo& teacher : context.teachers) shares_.push_back(teacher.share);
   }
 
-  void step(const kd::Batch& batch, kd::Updater& updater) override {
-    const std::vector<kd::Outputs> teachers = teachers_->outputs(batch, needs_.teacher_taps);
-    const kd::Pass pass = kd::forward(*student_, needs_, batch);
-    const kd::LossInput input = passes::input(pass, batch, updater.time());
-    lessons::Terms terms;
-    const double hard = hard_weight_.at(input.time), soft = soft_weight_.at(input.time);
-    if (hard != 0) terms.push_back({"cross_entropy", (*hard_loss_)(input), hard, hard_loss_->labelled_rows_only()});
-    if (soft != 0) terms.push_back({"ensemble", soft_loss(input, teachers), soft});
-    for (kd::Term& term : lessons_->on_labels(input)) terms.push_back(std::move(term));
-    for (kd::Term& term : lessons_->from_tutors(input, teachers)) terms.push_back(std::move(term));
-    updater.update(*student_, terms, {.logits = pass.outputs.logits, .targets = batch.targets});
-  }
+  kd::LossNeeds needs() const override { return {.teacher = true, .teachers_together = true}; }
 
- private:
-  at::Tensor soft_loss(const kd::LossInput& input, const std::vector<kd::Outputs>& teachers) const {
+  at::Tensor operator()(const kd::LossInput& input) override {
     const double temperature = temperature_.at(input.time);
+    const at::Tensor student = kd::precise(input.student.logits);
     std::vector<at::Tensor> each;
-    for (const kd::Outputs& teacher : teachers) each.push_back(teacher.logits.detach());
+    for (const kd::Outputs& teacher : input.teachers) each.push_back(teacher.logits.detach().to(student.scalar_type()));
     const at::Tensor logits = at::stack(each);
-    const at::Tensor log_weights = log_sample_weights(logits, input.targets).unsqueeze(2);
-    const at::Tensor log_p = at::log_softmax(input.student.logits / temperature, 1);
+    const at::Tensor log_weights = log_sample_weights(logits, input.batch.targets).unsqueeze(2);
+    const at::Tensor log_p = kd::log_softmax_at(student, temperature);
     const auto divergence = [&](const at::Tensor& log_q) { return (log_q.exp() * (log_q - log_p)).sum(-1); };
     const auto mean = [&](const at::Tensor& rows) { return rows.mean() * (temperature * temperature); };
 
@@ -128,16 +84,15 @@ class EnsembleKd final : public kd::Scheme {
       return mean(divergence(at::logsumexp(log_q + log_weights, at::IntArrayRef{0})));
     }
     const at::Tensor average = mean((divergence(log_q) * log_weights.exp().squeeze(2)).sum(0));
-    return params_.combine == Combine::kAddLoss ? average * static_cast<double>(teachers.size()) : average;
+    return params_.combine == Combine::kAddLoss ? average * static_cast<double>(each.size()) : average;
   }
 
+ private:
   /// Logarithms of the weights of each teacher in each sample, M×N; the weights of a sample sum to 1.
   at::Tensor log_sample_weights(const at::Tensor& logits, const kd::Targets& targets) const {
     constexpr double kLeastProbability = 1e-30;
     std::vector<at::Tensor> shares;
-    for (const double share : teachers_->shares()) {
-      shares.push_back(at::full({logits.size(1)}, std::log(share), logits.options()));
-    }
+    for (const double share : shares_) shares.push_back(at::full({logits.size(1)}, std::log(share), logits.options()));
     const at::Tensor log_shares = at::stack(shares);
     if (params_.weighting == Weighting::kTeachers) return log_shares;
     const at::Tensor probabilities = at::softmax(logits, 2);
@@ -147,14 +102,10 @@ class EnsembleKd final : public kd::Scheme {
   }
 
   const Params params_;
-  const kd::ScheduledValue temperature_, hard_weight_, soft_weight_;
-  std::unique_ptr<kd::Loss> hard_loss_;
-  kd::Network* student_ = nullptr;
-  std::optional<panel::TeacherPanel> teachers_;
-  std::optional<lessons::Lessons> lessons_;
-  kd::LossNeeds needs_;
+  const kd::ScheduledValue temperature_;
+  std::vector<double> shares_;
 };
 
 }  // namespace
 
-KD_REGISTER(kd::Scheme, "ensemble_kd", EnsembleKd, "a student learns from an ensemble of frozen teachers")
+KD_REGISTER(kd::Loss, "ensemble", EnsembleLoss, "soft targets of an ensemble of teachers, put together in several ways")

@@ -15,9 +15,9 @@
 
 #include "kd/optimizer.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
-namespace checks {
+namespace kd::testing {
 
 using Numbers = std::vector<double>;
 
@@ -203,4 +203,4 @@ inline void expect_factor_scales_the_rate(const std::string& type, double lr, do
   }
 }
 
-}  // namespace checks
+}  // namespace kd::testing

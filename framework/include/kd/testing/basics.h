@@ -26,4 +26,17 @@ KD_API double gradient_error(const std::function<at::Tensor(const at::Tensor&)>&
 KD_API Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width,
                         std::int64_t classes, std::uint64_t seed = 0);
 
+using Rows = std::vector<std::vector<double>>;
+
+/// The rows of a matrix as plain numbers.
+inline Rows rows(const at::Tensor& matrix) {
+  const at::Tensor flat = matrix.detach().to(at::kCPU, at::kDouble).contiguous();
+  Rows result;
+  for (std::int64_t i = 0; i < flat.size(0); ++i) {
+    const double* row = flat.const_data_ptr<double>() + i * flat.size(1);
+    result.emplace_back(row, row + flat.size(1));
+  }
+  return result;
+}
+
 }  // namespace kd::testing

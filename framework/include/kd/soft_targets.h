@@ -6,7 +6,7 @@
 #include <ATen/ops/dot.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-namespace soft_targets {
+namespace kd {
 
 /// factor · Σ of the divergence, with the gradient factor/T · (p − q) in closed form: with small batches nodes and
 /// kernel starts are what costs, and automatic differentiation takes 1.6 times as long at 32×10. The teacher gets no
@@ -36,14 +36,15 @@ class SoftTargetFunction final : public torch::autograd::Function<SoftTargetFunc
 };
 
 /// factor · Σ KL(q‖p) over all rows, with q of the teacher and p of the student.
-inline at::Tensor divergence(const at::Tensor& student, const at::Tensor& teacher, double temperature, double factor) {
+inline at::Tensor soft_target_divergence(const at::Tensor& student, const at::Tensor& teacher, double temperature,
+                                         double factor) {
   return SoftTargetFunction::apply(student, teacher, temperature, factor, true);
 }
 
 /// factor · Σ H(q, p) over all rows: larger by the teacher's entropy, with the same gradient.
-inline at::Tensor cross_entropy(const at::Tensor& student, const at::Tensor& teacher, double temperature,
-                                double factor) {
+inline at::Tensor soft_target_cross_entropy(const at::Tensor& student, const at::Tensor& teacher, double temperature,
+                                            double factor) {
   return SoftTargetFunction::apply(student, teacher, temperature, factor, false);
 }
 
-}  // namespace soft_targets
+}  // namespace kd

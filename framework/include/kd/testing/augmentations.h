@@ -10,9 +10,9 @@
 
 #include "kd/augmentation.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
-namespace checks {
+namespace kd::testing {
 
 constexpr kd::RandomKey kKey{20180101};
 
@@ -53,8 +53,8 @@ inline kd::Batch rows_of(const kd::Batch& batch, const at::Tensor& rows) {
   result.targets = {pick(batch.targets.labels), pick(batch.targets.partner), pick(batch.targets.weight)};
   result.index = pick(batch.index);
   for (const kd::View& view : batch.extra_views) result.extra_views.push_back({view.name, pick(view.images)});
-  result.companion_images = pick(batch.companion_images);
-  result.companion_labels = pick(batch.companion_labels);
+  result.extra_sample_images = pick(batch.extra_sample_images);
+  result.extra_sample_labels = pick(batch.extra_sample_labels);
   return result;
 }
 
@@ -102,4 +102,4 @@ inline void expect_keyed_by_sample(const kd::Augmentation& augmentation, const k
 /// Entry i of a tensor of any type.
 inline double number(const at::Tensor& tensor, std::int64_t i) { return tensor.flatten()[i].item<double>(); }
 
-}  // namespace checks
+}  // namespace kd::testing

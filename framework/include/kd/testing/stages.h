@@ -21,10 +21,9 @@
 
 #include "kd/plugin.h"
 #include "kd/scheme.h"
-#include "kd/testing.h"
-#include "plugin/registry.h"
+#include "kd/testing/basics.h"
 
-namespace fakes {
+namespace kd::testing::fakes {
 
 constexpr std::int64_t kSamples = 6, kClasses = 3;
 
@@ -37,8 +36,8 @@ class LinearClassifier {
   at::Tensor logits(const at::Tensor& images) const {
     return at::matmul(images.flatten(1).to(at::kFloat) / 255, weight);
   }
-  kd::Outputs answer(const at::Tensor& images, const kd::TapRequest& taps) const {
-    kd::Outputs outputs{.logits = logits(images), .taps = kd::Taps(taps)};
+  kd::Outputs answer(const at::Tensor& images, const kd::TapRequest& taps, kd::Head* network) const {
+    kd::Outputs outputs{.logits = logits(images), .taps = kd::Taps(taps), .network = network};
     const bool whole = tap_width == kClasses;
     const at::Tensor feature = whole ? outputs.logits : outputs.logits.narrow(1, 0, tap_width);
     for (const std::string& tap : taps) outputs.taps.offer(tap, feature);
@@ -61,13 +60,15 @@ class Network final : public kd::Network {
   kd::Outputs forward(const at::Tensor& images, const kd::TapRequest& taps) override {
     events_.push_back((at::GradMode::is_enabled() ? "forward " : "forward without gradient ") + name_);
     seen_images.push_back(images);
-    return classifier.answer(images, taps);
+    return classifier.answer(images, taps, this);
   }
   kd::Outputs answer(const at::Tensor& images, const kd::TapRequest& taps) override {
     const at::NoGradGuard no_gradient;
     events_.push_back("answer " + name_);
-    return classifier.answer(images, taps);
+    return classifier.answer(images, taps, this);
   }
+
+  at::Tensor head(const at::Tensor& feature, const std::string& /*tap*/) override { return feature; }
 
   LinearClassifier classifier;
   std::vector<at::Tensor> seen_images;
@@ -86,13 +87,14 @@ class Teacher final : public kd::Teacher {
   double weight() const override { return weight_; }
   kd::Outputs outputs(const kd::Batch& batch, const kd::TapRequest& taps) override {
     seen_batches.push_back(&batch);
-    return classifier.answer(batch.images, taps);
+    return classifier.answer(batch.images, taps, this);
   }
-  kd::Outputs forward(const at::Tensor& images, const kd::TapRequest& taps) override {
+  kd::Outputs forward(const at::Tensor& images, const kd::TapRequest& taps, kd::Gradient /*gradient*/) override {
     ++forward_passes;
     forward_images = images;
-    return classifier.answer(images, taps);
+    return classifier.answer(images, taps, this);
   }
+  at::Tensor head(const at::Tensor& feature, const std::string& /*tap*/) override { return feature; }
 
   const LinearClassifier classifier;
   std::vector<const kd::Batch*> seen_batches;  ///< of outputs()
@@ -168,8 +170,11 @@ class Stage final : public kd::StageContext {
   const std::vector<kd::Teacher*>& teachers() override { return teacher_list_; }
   const kd::DataInfo& data() const override { return data_; }
   std::int64_t samples() const override { return kSamples; }
-  void train_with(kd::Network& trained, const std::shared_ptr<torch::nn::Module>& module) override {
-    adapters.emplace_back(&trained, module);
+  kd::RandomKey key() const override { return kd::RandomKey{}.with("stage"); }
+  /// Every tap of every network has the same shape.
+  const kd::TapShapes& shapes(const kd::Head& /*network*/) const override { return shapes_; }
+  void train_with(kd::Network& trained, const kd::NamedModule& adapter) override {
+    adapters.emplace_back(&trained, adapter);
   }
   void require(const kd::LossNeeds& needs, const kd::Network& of) override { required.emplace_back(&of, needs); }
 
@@ -187,7 +192,7 @@ class Stage final : public kd::StageContext {
   Teacher& teacher;  ///< the first; not in the stage where the cast has none
   Updater updater{events};
   kd::Batch batch;
-  std::vector<std::pair<kd::Network*, std::shared_ptr<torch::nn::Module>>> adapters;
+  std::vector<std::pair<kd::Network*, kd::NamedModule>> adapters;
   std::vector<std::pair<const kd::Network*, kd::LossNeeds>> required;
 
  private:
@@ -195,13 +200,14 @@ class Stage final : public kd::StageContext {
   std::vector<kd::Teacher*> teacher_list_;
   kd::DataInfo data_{
       .channels = 3, .height = 2, .width = 2, .class_names = {"a", "b", "c"}, .mean = {}, .deviation = {}};
+  const kd::TapShapes shapes_{{"stage1", {kClasses}}, {"stage2", {kClasses}}, {"pooled", {kClasses}}};
   std::unique_ptr<kd::Scheme> scheme_;
 };
 
 /// What a loss was given.
 struct Seen {
   at::Tensor student_logits, student_tap;
-  at::Tensor teacher_logits, teacher_tap;  ///< undefined where there was no teacher
+  at::Tensor teacher_logits, teacher_tap;
   at::Tensor labels, partner, weight, index;
   std::int64_t step = 0;
 };
@@ -209,23 +215,29 @@ struct Seen {
 /// A loss with needs and an adapter, that records what it is given.
 class Recorder final : public kd::Loss {
  public:
-  using Params = kd::NoParameters;
+  struct Params {
+    bool teacher = true;
 
-  explicit Recorder(const Params&, const Context& given) { context = given; }
+    static void schema(kd::Schema<Params>& s) {
+      s.field("teacher", &Params::teacher, "whether it wants a teacher's feature").def(true);
+    }
+  };
+
+  explicit Recorder(const Params& params, const Context& given) : params_(params) { context = given; }
 
   kd::LossNeeds needs() const override {
-    return {.teacher = false, .student_taps = {"stage1"}, .teacher_taps = {"stage2"}};
+    return {.student_taps = {"stage1"}, .teacher_taps = params_.teacher ? kd::TapRequest{"stage2"} : kd::TapRequest{}};
   }
   std::shared_ptr<torch::nn::Module> module() override { return adapter_; }
   at::Tensor operator()(const kd::LossInput& input) override {
     seen = {.student_logits = input.student.logits,
             .student_tap = input.student.taps.at("stage1"),
-            .teacher_logits = input.teacher != nullptr ? input.teacher->logits : at::Tensor(),
-            .teacher_tap = input.teacher != nullptr ? input.teacher->taps.at("stage2") : at::Tensor(),
-            .labels = input.targets.labels,
-            .partner = input.targets.partner,
-            .weight = input.targets.weight,
-            .index = input.index,
+            .teacher_logits = params_.teacher ? input.teacher().logits : at::Tensor(),
+            .teacher_tap = params_.teacher ? input.teacher().taps.at("stage2") : at::Tensor(),
+            .labels = input.batch.targets.labels,
+            .partner = input.batch.targets.partner,
+            .weight = input.batch.targets.weight,
+            .index = input.batch.index,
             .step = input.time.step};
     return input.student.logits.sum();
   }
@@ -234,20 +246,21 @@ class Recorder final : public kd::Loss {
   inline static Context context;
 
  private:
+  const Params params_;
   const std::shared_ptr<torch::nn::Module> adapter_ = std::make_shared<torch::nn::Module>("adapter");
 };
 
-}  // namespace fakes
+}  // namespace kd::testing::fakes
 
-KD_REGISTER(kd::Loss, "recorder", fakes::Recorder, "records what it is given")
+KD_REGISTER(kd::Loss, "recorder", kd::testing::fakes::Recorder, "records what it is given")
 
-namespace fakes {
+namespace kd::testing::fakes {
 
 /// Makes the losses of this program known beside those of the plugins.
 inline void load_components() {
   [[maybe_unused]] static const bool once = [] {
     kd::load_plugins();
-    kd::registry().add(kd::detail::first_entry, "this test");
+    kd::add_own_components();
     return true;
   }();
 }
@@ -286,7 +299,8 @@ inline Stage::Stage(const std::string& scheme_toml, const at::Device& device, co
 }
 
 using Names = std::vector<std::string>;
-using Rows = std::vector<std::vector<double>>;
+using kd::testing::rows;
+using kd::testing::Rows;
 
 inline Names names(const std::vector<kd::Term>& terms) {
   Names result;
@@ -297,16 +311,6 @@ inline Names names(const std::vector<kd::Term>& terms) {
 inline std::vector<double> weights(const std::vector<kd::Term>& terms) {
   std::vector<double> result;
   for (const kd::Term& term : terms) result.push_back(term.weight);
-  return result;
-}
-
-inline Rows rows(const at::Tensor& matrix) {
-  const at::Tensor flat = matrix.detach().to(at::kCPU, at::kDouble).contiguous();
-  Rows result;
-  for (std::int64_t i = 0; i < flat.size(0); ++i) {
-    const double* row = flat.const_data_ptr<double>() + i * flat.size(1);
-    result.emplace_back(row, row + flat.size(1));
-  }
   return result;
 }
 
@@ -362,4 +366,4 @@ inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   return (a - b).abs().max().item<double>();
 }
 
-}  // namespace fakes
+}  // namespace kd::testing::fakes

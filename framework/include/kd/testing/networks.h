@@ -14,9 +14,9 @@
 
 #include "kd/model.h"
 #include "kd/plugin.h"
-#include "kd/testing.h"
+#include "kd/testing/basics.h"
 
-namespace checks {
+namespace kd::testing {
 
 constexpr kd::Model::Context kCifar100{.channels = 3, .height = 32, .width = 32, .classes = 100};
 constexpr kd::Model::Context kSmallImages{.channels = 3, .height = 16, .width = 16, .classes = 10};
@@ -108,6 +108,26 @@ inline void expect_activated_stages(const std::string& toml) {
 /// ‖a − b‖ / ‖b‖
 inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a.to(at::kDouble) - b.to(at::kDouble)).norm() / b.to(at::kDouble).norm()).item<double>();
+}
+
+/// The head gives the network's logits for its own last features, and refuses those further in front.
+inline void expect_head(const std::string& toml, const kd::Model::Context& context = kSmallImages) {
+  const at::NoGradGuard no_gradient;
+  const auto model = make_network(toml, context);
+  model->module()->eval();
+  const kd::Taps taps = compute_taps(*model, make_images(context, 2));
+  const std::vector<std::string> names = model->tap_names();
+  int heads = 0;
+  for (const std::string& name : names) {
+    try {
+      const at::Tensor logits = model->head(taps.at(name), name);
+      EXPECT_TRUE(logits.allclose(taps.at("logits"), 1e-5, 1e-5)) << name;
+      ++heads;
+    } catch (const kd::Error& error) {
+      EXPECT_EQ(std::string(error.what()), "the model has no head for the feature '" + name + "'");
+    }
+  }
+  EXPECT_GE(heads, 1) << toml;
 }
 
 /// Asking for features changes nothing: logits and batch statistics are the same with and without.
@@ -257,4 +277,4 @@ inline void expect_refusal(const std::string& toml, const std::string& text,
   }
 }
 
-}  // namespace checks
+}  // namespace kd::testing

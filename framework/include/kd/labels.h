@@ -13,12 +13,12 @@
 
 #include "kd/batch.h"
 
-namespace label {
+namespace kd {
 
 constexpr std::int64_t kUnlabelled = -1;
 
 /// −log p(label) of each row, mixed as the labels are; 0 for an unlabelled part.
-inline at::Tensor row_losses(const at::Tensor& log_p, const kd::Targets& targets) {
+inline at::Tensor label_losses(const at::Tensor& log_p, const Targets& targets) {
   const auto losses = [&](const at::Tensor& labels) {
     return at::nll_loss(log_p, labels, {}, at::Reduction::None, kUnlabelled);
   };
@@ -28,7 +28,7 @@ inline at::Tensor row_losses(const at::Tensor& log_p, const kd::Targets& targets
 }
 
 /// Mean of the rows that have a label, 0 where none has. A mixed sample counts as unlabelled where either part is.
-inline at::Tensor labelled_mean(const at::Tensor& rows, const kd::Targets& targets) {
+inline at::Tensor labelled_mean(const at::Tensor& rows, const Targets& targets) {
   at::Tensor labelled = targets.labels != kUnlabelled;
   if (targets.mixed()) labelled = at::logical_and(labelled, targets.partner != kUnlabelled);
   const at::Tensor mask = labelled.to(rows.scalar_type());
@@ -55,4 +55,4 @@ inline at::Tensor other_log_softmax(const at::Tensor& logits, const at::Tensor& 
   return at::log_softmax(take_out(logits, mask), 1).masked_fill(mask, 0);
 }
 
-}  // namespace label
+}  // namespace kd
