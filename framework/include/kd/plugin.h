@@ -11,36 +11,12 @@
 
 #include "kd/api.h"
 #include "kd/diagnostics.h"
+#include "kd/entry.h"
 #include "kd/schema.h"
 
 namespace kd {
 
 namespace detail {
-
-/// One registered class. Every member is a constant, so that building it at load time cannot throw: an exception inside
-/// dlopen would end the process. Part of the binary interface: never reorder.
-struct Entry {
-  const char* kind;
-  const char* name;
-  const char* help;
-  const char* file;
-  int line;
-  std::vector<FieldInfo> (*describe)();
-  Roles (*roles)();
-  /// Returns a new I*, or throws.
-  void* (*create)(const Value& parameters, const void* context);
-  const Entry* next;
-};
-
-/// The classes of this library, and of no other: hidden, so every plugin has its own.
-KD_LOCAL inline const Entry* first_entry = nullptr;
-
-struct Link {
-  explicit Link(Entry& entry) noexcept {
-    entry.next = first_entry;
-    first_entry = &entry;
-  }
-};
 
 template <class I, class C>
 struct Maker {
@@ -71,14 +47,6 @@ KD_API void* create_component(const ComponentSpec& spec, const void* context);
 KD_API void add_components(const Entry* entries, const std::string& library);
 
 }  // namespace detail
-
-/// What a library answers when asked for its components. Read before any C++ type crosses the border.
-struct PluginInfo {
-  unsigned struct_size;
-  const char* stamp;
-  const char* plugin_name;
-  const detail::Entry* entries;
-};
 
 /// For parameters of a component that has none.
 struct KD_API NoParameters {

@@ -8,9 +8,9 @@
 
 #include <vector>
 
-#include "apply_operations.h"
+#include "../shared/apply_operations.h"
 #include "kd/testing/basics.h"
-#include "pil_golden.h"
+#include "../shared/pil_golden.h"
 
 namespace {
 
