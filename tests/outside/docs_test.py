@@ -81,6 +81,12 @@ def build_code():
     train = [KDRUN, SOURCE / "recipes/quickstart.toml", "--profile", "smoke", "--run-dir", WORK / "plugin_runs", "--device", "cpu"]
     losses = 'stage.student_distilled.scheme.losses=[{ type = "cross_entropy" }, { type = "logits_mse", weight = 0.5 }]'
     run(*train, losses, env=plugins)
+    # The pages on features and on an analysis, in one training of two networks that have the features.
+    networks = ['stage.teacher.model={ type = "resnet", depth = 8, width = 2 }', 'stage.student_distilled.model={ type = "resnet", depth = 8 }']
+    features = 'stage.student_distilled.scheme.losses=[{ type = "cross_entropy" }, { type = "map_attention", weight = 10 }, { type = "map_hint" }]'
+    run(*train, *networks, features, 'analysis=[{ type = "mean_confidence" }]', env=plugins)
+    figures = list((WORK / "plugin_runs").rglob("confidence.png"))
+    assert len(figures) == 1, figures
 
 
 def check_recipes():

@@ -45,7 +45,7 @@ expect "kdrun list --libraries" "$KDRUN_PLUGIN_PATH/loss_outside_mse.so" "$kdrun
 expect "the installed kdrun finds its own plugins" "$prefix" "$kdrun" describe loss kd
 expect "kdrun describe" "factor of the squared error" "$kdrun" describe loss outside_mse
 
-rm -rf "$work"/{runs,whole,stopped}
+rm -rf "$work"/{runs,whole,stopped,other}
 cd "$work"
 expect "kdrun run" student "$kdrun" run "$here/recipe.toml"
 expect "the records of the run" outside_mse grep -r outside_mse "$work/runs"
@@ -76,4 +76,22 @@ expect "a run that goes on" student "${features[@]}" --run-dir stopped
 for file in model.safetensors model.adapters.safetensors; do
   expect "the same bits" "" cmp {whole,stopped}/*/*/stages/student/ckpt/last/$file
 done
+
+# Analyses that look inside networks, one file each: weights that are changed and come back, features of a network of
+# another run, gradients by images. What they leave is the same in both runs.
+for file in "$here"/analysis_*/*.cpp; do
+  if [ "$(wc -l <"$file")" -ge 200 ]; then
+    echo "$file: an analysis should fit into 200 lines"
+    exit 1
+  fi
+done
+for table in flatness cka fgsm; do
+  expect "the same $table" "" cmp {whole,stopped}/*/*/analysis/$table.csv
+done
+for file in flatness.svg flatness.png cka.svg cka.png; do
+  expect "$file" "" test -s whole/*/*/analysis/$file
+done
+whole=$(echo whole/*/*)
+expect "CKA with a network of another run" "linear CKA of student/model with student/model" "${features[@]}" --run-dir other \
+  --seed 2 "analysis=[{ type = \"outside_cka\", stage = \"student\", other_stage = \"student\", other_run = \"$whole\" }]"
 echo "$passed passed, 0 failed"

@@ -2,12 +2,10 @@
 // Say here what yours measures, and cite the paper that it comes from.
 #include "kd/analysis.h"
 
-#include <ATen/TensorOperators.h>
-
 #include <algorithm>
-#include <sstream>
 
 #include "kd/plugin.h"
+#include "kd/tensor.h"
 
 namespace {
 
@@ -26,16 +24,20 @@ class KdClassHere final : public kd::Analysis {
 
   explicit KdClassHere(const Params& params) : params_(params) {}
 
-  // Once, after the last stage.
+  // Once, after the last stage. A table goes to the console, into files of the run, and to `kdrun compare`; see
+  // kd/figure.h for figures, and kd::TrainedModel for what there is of a network beside its answers.
   void run(kd::AnalysisContext& context) override {
-    std::ostringstream table;
-    table << "stage,network,accuracy\n";
-    for (const kd::AnalysedNetwork& network : context.networks()) {
-      table << network.stage << ',' << network.network << ',' << accuracy(network.test_logits, network.test_labels)
-            << '\n';
+    kd::Table table{.name = "KD_NAME_HERE",
+                    .caption = "top-" + std::to_string(params_.k) + " accuracy on the test split",
+                    .columns = {{"stage", kd::ColumnType::kText},
+                                {"network", kd::ColumnType::kText},
+                                {"accuracy", kd::ColumnType::kShare}},
+                    .rows = {}};
+    for (kd::TrainedModel* network : context.networks()) {
+      table.rows.push_back({network->name().stage, network->name().network,
+                            accuracy(network->logits(kd::Split::kTest), network->labels(kd::Split::kTest))});
     }
-    context.write("KD_NAME_HERE.csv", table.str());
-    context.print(table.str());
+    context.table(table);
   }
 
  private:

@@ -80,6 +80,9 @@ class KD_API Taps {
 /// vector.
 using TapShapes = std::map<std::string, std::vector<std::int64_t>>;
 
+/// Where a gradient flows to in a pass of a frozen network.
+enum class Gradient { kNone, kToImages };
+
 /// The last part of a network: from its features to logits.
 class KD_API Head {
  public:

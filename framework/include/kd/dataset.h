@@ -17,6 +17,7 @@ struct KD_API DataInfo {
   std::int64_t channels = 0, height = 0, width = 0;
   std::vector<std::string> class_names;
   std::vector<double> mean, deviation;  ///< per channel, of pixels in [0, 1], over the training set
+  std::string name = {};                ///< of the data set, as recipes call it; kdrun fills it in
 
   std::int64_t classes() const { return static_cast<std::int64_t>(class_names.size()); }
 };
@@ -27,7 +28,7 @@ struct KD_API ImageSet {
   at::Tensor labels;  ///< int64, N
 };
 
-enum class Split { kTrain, kTest };
+enum class Split { kTrain, kValidation, kTest };
 
 class KD_API DataSet {
  public:

@@ -31,9 +31,6 @@ class KD_API Network : public Head {
   virtual Outputs answer(const at::Tensor& images, const TapRequest& taps = {}) = 0;
 };
 
-/// Where a gradient flows to in a pass of a frozen network.
-enum class Gradient { kNone, kToImages };
-
 /// A frozen network.
 class KD_API Teacher : public Head {
  public:

@@ -58,3 +58,16 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+
+#include <vector>
+
+#include "kd/api.h"
+
+namespace kd {
+
+/// The gradients of a scalar by tensors that require one, and that it depends on. Where `differentiable`, a loss may be
+/// made of them, such as one that matches Jacobians.
+KD_API std::vector<at::Tensor> gradients(const at::Tensor& scalar, const std::vector<at::Tensor>& by,
+                                         bool differentiable = false);
+
+}  // namespace kd

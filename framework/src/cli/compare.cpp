@@ -17,14 +17,16 @@ void add_compare(CLI::App& app) {
   CLI::App* command = app.add_subcommand("compare", "mean and standard deviation over the seeds of runs");
   command->add_option("run", given->runs, "run folders; those that differ in their seed alone make one group")
       ->required();
-  command->add_option("--format", given->format, "md or csv")
+  command->add_option("--format", given->format, "md, csv or latex")
       ->capture_default_str()
-      ->check(CLI::IsMember({"md", "csv"}));
+      ->check(CLI::IsMember({"md", "csv", "latex"}));
   command->callback([given] {
     const Comparison comparison = compare_runs({given->runs.begin(), given->runs.end()});
     for (const LeftOutRun& run : comparison.left_out)
       write_error(fmt::format("warning: {} is left out: {}\n", run.folder.string(), run.reason));
-    fmt::print("{}", given->format == "csv" ? to_csv(comparison.groups) : to_markdown(comparison.groups));
+    fmt::print("{}", given->format == "csv"     ? to_csv(comparison.groups)
+                     : given->format == "latex" ? to_latex(comparison.groups)
+                                                : to_markdown(comparison.groups));
   });
 }
 

@@ -6,7 +6,9 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "data/training_data.h"
+#include "engine/experiment.h"
 #include "engine/stop.h"
+#include "engine/summary.h"
 
 namespace kd::cli {
 namespace {
@@ -78,7 +80,10 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
     watch_stop_signals();
     const RunResult result = run_experiment(plan, options, console);
     if (given->json) return print_json(result);
-    fmt::print("\n{}\n{}run folder: {}\n", plan.title, result_table(result.stages, plan), result.folder.string());
+    const std::string& profile = given->recipe.options.profile;
+    const std::string title = plan.title.empty() ? plan.recipe_name : plan.title;
+    fmt::print("\n{}{}\n{}run folder: {}\n", title, profile.empty() ? "" : fmt::format(" (profile '{}')", profile),
+               result_text(result.stages, plan), result.folder.string());
   });
 }
 

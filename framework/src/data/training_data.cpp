@@ -235,6 +235,7 @@ TrainingData load_training_data(const ComponentSpec& data, const std::filesystem
       select_samples(to_vector(set.train.labels), set.info.classes(), selection, seed, data.location);
   TrainingData result;
   result.info = set.info;
+  result.info.name = data.type;
   result.train = select_images(set.train, selected.train, selected.labels);
   if (!selected.validation.empty()) result.validation = select_images(set.train, selected.validation, selected.labels);
 

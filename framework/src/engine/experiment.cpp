@@ -3,22 +3,22 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "data/batches.h"
 #include "data/training_data.h"
+#include "engine/analysed_model.h"
 #include "engine/device.h"
-#include "engine/placement.h"
 #include "engine/stage.h"
 #include "engine/stop.h"
-#include "engine/stored.h"
+#include "engine/summary.h"
 #include "files/atomic_file.h"
 #include "kd/analysis.h"
 #include "kd/plugin.h"
 #include "record/run_folder.h"
+#include "report/figure_views.h"
+#include "report/table_views.h"
 
 namespace kd {
 namespace {
@@ -88,32 +88,57 @@ class RunAnalysisContext final : public AnalysisContext {
   RunAnalysisContext(const RunContext& context, const std::vector<StageResult>& stages, RunFolder& folder)
       : context_(context), folder_(folder) {
     for (std::size_t i = 0; i < stages.size(); ++i) {
-      throw_if_stopped("before the analyses");
       const StagePlan& plan = context.plan.stages[i];
       const TrainingData& data = context.data->get(plan.data);
       for (const NetworkResult& result : stages[i].networks) {
-        networks_.push_back(answer_splits(stages[i], result, plan.train, data, context.device));
+        models_.push_back(std::make_unique<AnalysedModel>(stages[i], result, plan.train, data, context.device));
+        networks_.push_back(models_.back().get());
       }
     }
   }
 
-  const std::vector<AnalysedNetwork>& networks() const override { return networks_; }
-  AnalysedNetwork load(const std::string& run, const std::string& stage, const std::string& network) override {
-    return load_network(run, stage, network, context_.data_root, context_.device);
+  const std::vector<TrainedModel*>& networks() override { return networks_; }
+  TrainedModel& load(const std::string& run, const std::string& stage, const std::string& network) override {
+    models_.push_back(load_analysed(run, stage, network, context_.data_root, context_.device));
+    return *models_.back();
   }
-  void write(const std::string& file_name, const std::string& text) override {
-    const int count = ++written_[file_name];
-    const std::filesystem::path file(file_name);
-    folder_.write_analysis(
-        count == 1 ? file_name : fmt::format("{}_{}{}", file.stem().string(), count, file.extension().string()), text);
+  RandomKey key() const override { return RandomKey{static_cast<std::uint64_t>(context_.plan.seed)}.with("analysis"); }
+  void keep(const Table& table) override {
+    const std::string name = free_name(table.name, kept_tables_);
+    folder_.write_analysis(name + ".csv", to_csv(table));
+    folder_.write_analysis(name + ".json", to_json(table));
+  }
+  void show(const Table& table) override { context_.progress.say(table.caption + "\n" + indented(to_console(table))); }
+  void figure(const Figure& figure) override {
+    const std::string name = free_name(figure.name, kept_figures_);
+    folder_.write_analysis(name + ".svg", to_svg(figure));
+    folder_.write_analysis(name + ".png", to_png(figure));
+    folder_.write_analysis(name + ".figure.json", to_json(figure));
   }
   void print(const std::string& text) override { context_.progress.say(text); }
 
  private:
+  /// `name`, or the same with a number where the run has kept one of its kind under it already.
+  static std::string free_name(const std::string& name, std::map<std::string, int>& kept) {
+    const bool plain = !name.empty() && name.find_first_not_of(
+                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                            "0123456789_-") == std::string::npos;
+    if (!plain) throw Error(fmt::format("'{}' is no name for a table or figure: letters, digits, '_' and '-'", name));
+    const int count = ++kept[name];
+    return count == 1 ? name : fmt::format("{}_{}", name, count);
+  }
+  static std::string indented(const std::string& lines) {
+    std::string text;
+    std::istringstream stream(lines);
+    for (std::string line; std::getline(stream, line);) text += (text.empty() ? "  " : "\n  ") + line;
+    return text;
+  }
+
   const RunContext& context_;
   RunFolder& folder_;
-  std::vector<AnalysedNetwork> networks_;
-  std::map<std::string, int> written_;  // how often each file name was asked for
+  std::vector<std::unique_ptr<AnalysedModel>> models_;
+  std::vector<TrainedModel*> networks_;
+  std::map<std::string, int> kept_tables_, kept_figures_;  // how often each name was taken
 };
 
 /// The analyses of a plan; what is wrong with them goes to `diagnostics`.
@@ -184,8 +209,9 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
     result.stages.push_back(std::move(outcome));
     folder.set_status("running", "", to_json(result.stages).dump());
   }
-  folder.write_summary(summary_csv(result.stages));
+  folder.write_summary(summary_table(result.stages));
   if (analyses.empty()) return;
+  throw_if_stopped("before the analyses");
   RunAnalysisContext analysis_context(context, result.stages, folder);
   for (std::size_t i = 0; i < analyses.size(); ++i) {
     call_component(fmt::format("analysis '{}'", context.plan.analyses[i].type),
@@ -216,7 +242,7 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
     folder.set_status(stopped ? "stopped" : "failed", message_of(error), to_json(result.stages).dump());
     throw;
   }
-  std::istringstream table(result_table(result.stages, plan));
+  std::istringstream table(result_text(result.stages, plan));
   for (std::string line; std::getline(table, line);) folder.log(line);
   folder.set_status("ok", "", to_json(result.stages).dump());
   return result;
@@ -224,79 +250,6 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
 
 void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
   check(make_context(plan, options, progress));
-}
-
-namespace {
-
-using Line = std::vector<std::string>;
-
-/// Columns as wide as what they hold, the first two to the left and the rest to the right.
-std::string align(const std::vector<Line>& lines) {
-  std::vector<std::size_t> widths(lines.front().size());
-  for (const Line& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
-  std::string text;
-  for (const Line& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      text += i < 2 ? fmt::format("{:<{}}", line[i], widths[i]) : fmt::format("  {:>{}}", line[i], widths[i]);
-      if (i == 0) text += "  ";
-    }
-    text += '\n';
-  }
-  return text;
-}
-
-}  // namespace
-
-std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
-  std::vector<Line> lines = {
-      {"stage", "network", "parameters", "epochs", "top-1 %", "top-5 %", "NLL", "ECE", "OE", "seconds"}};
-  for (const StageResult& stage : stages) {
-    for (const NetworkResult& network : stage.networks) {
-      const ClassificationResult& test = network.test;
-      lines.push_back({stage.stage, network.name, std::to_string(network.parameters), std::to_string(stage.epochs),
-                       fmt::format("{:.2f}", 100 * test.top1), fmt::format("{:.2f}", 100 * test.top5),
-                       fmt::format("{:.4f}", test.nll), fmt::format("{:.4f}", test.calibration.ece),
-                       fmt::format("{:.4f}", test.calibration.oe),
-                       stage.reused ? "reused" : fmt::format("{:.1f}", stage.seconds)});
-    }
-  }
-  std::string text = align(lines);
-  // A distilled student against the same network trained on labels alone, the first such stage of the recipe: the
-  // question that most recipes ask.
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    if (plan.stages[i].teachers.empty()) continue;
-    for (std::size_t j = 0; j < stages.size(); ++j) {
-      const bool alone = plan.stages[j].teachers.empty() && plan.stages[j].scheme.type == "supervised";
-      const bool same = alone && stages[j].networks.size() == 1 && stages[i].networks.size() == 1 &&
-                        stages[j].networks[0].model.type == stages[i].networks[0].model.type &&
-                        stages[j].networks[0].model.parameters == stages[i].networks[0].model.parameters;
-      if (!same) continue;
-      const double points = 100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1);
-      text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage, points);
-      break;
-    }
-  }
-  return text;
-}
-
-std::string summary_csv(const std::vector<StageResult>& stages) {
-  std::string text = "stage,network,parameters,epochs,seconds,reused,top1,top5,nll,samples";
-  for (const auto& [name, value] : calibration_measures({})) text += fmt::format(",{}", name);
-  text += '\n';
-  for (const StageResult& stage : stages) {
-    for (const NetworkResult& network : stage.networks) {
-      // Names are quoted, so that a reader knows them from numbers.
-      text += fmt::format("\"{}\",\"{}\",{},{},{:.3f},{},{},{},{},{}", stage.stage, network.name, network.parameters,
-                          stage.epochs, stage.seconds, stage.reused, network.test.top1, network.test.top5,
-                          network.test.nll, network.test.samples);
-      for (const auto& [name, value] : calibration_measures(network.test.calibration))
-        text += fmt::format(",{}", value);
-      text += '\n';
-    }
-  }
-  return text;
 }
 
 }  // namespace kd

@@ -30,10 +30,4 @@ KD_API RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& op
 /// what run_experiment does first. Throws an Error with all problems.
 KD_API void check_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
 
-/// The table of results that closes a run, as text.
-KD_API std::string result_table(const std::vector<StageResult>& stages, const ExperimentPlan& plan);
-
-/// One line per network and stage: stage, network, parameters, epochs, seconds, top1, top5, nll, samples.
-KD_API std::string summary_csv(const std::vector<StageResult>& stages);
-
 }  // namespace kd

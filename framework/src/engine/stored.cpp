@@ -6,11 +6,13 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "engine/device.h"
 #include "engine/evaluation.h"
 #include "engine/stage_store.h"
 #include "engine/state_dict.h"
+#include "files/atomic_file.h"
 #include "kd/augmentation.h"
 #include "kd/diagnostics.h"
 #include "kd/plugin.h"
@@ -19,7 +21,6 @@
 #include "record/weights.h"
 
 namespace kd {
-namespace {
 
 StageResult require_result(const std::filesystem::path& stage_folder) {
   auto result = read_result(stage_folder);
@@ -27,8 +28,6 @@ StageResult require_result(const std::filesystem::path& stage_folder) {
     throw FileError(stage_folder.string() + " holds no finished stage (no intact result.json and ckpt/last)");
   return *std::move(result);
 }
-
-}  // namespace
 
 StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
                              const DataInfo& info, const TrainSettings& train, at::Device device)
@@ -42,55 +41,89 @@ StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& netw
   set_memory_order(*model_, placement_);
 }
 
-at::Tensor StoredNetwork::logits(const ImageSet& set) {
+at::Tensor StoredNetwork::logits(const ImageSet& set, std::int64_t most) {
   allow_tf32(tf32_);
-  return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_);
+  const std::int64_t count = std::min(most, set.labels.size(0));
+  const ImageSet first{set.images.narrow(0, 0, count), set.labels.narrow(0, 0, count)};
+  return evaluate_logits(*model_, placement_, first, augmentations_, batch_size_);
 }
 
-AnalysedNetwork answer_splits(const StageResult& stage, const NetworkResult& network, const TrainSettings& train,
-                              const TrainingData& data, at::Device device) {
-  StoredNetwork stored(stage, network, "best", data.info, train, device);
-  AnalysedNetwork answered{.stage = stage.stage,
-                           .network = network.name,
-                           .class_names = data.info.class_names,
-                           .test_logits = stored.logits(data.test).cpu(),
-                           .test_labels = data.test.labels.cpu(),
-                           .validation_logits = {},
-                           .validation_labels = {}};
-  if (data.has_validation()) {
-    answered.validation_logits = stored.logits(data.validation).cpu();
-    answered.validation_labels = data.validation.labels.cpu();
+at::Tensor StoredNetwork::images(const ImageSet& set, std::int64_t begin, std::int64_t count) const {
+  const std::int64_t samples = set.labels.size(0);
+  const std::int64_t first = std::min(begin, samples);
+  return augmentations_.apply_in_evaluation(set.images.narrow(0, first, std::min(count, samples - first)));
+}
+
+at::Tensor StoredNetwork::forward(const at::Tensor& images, Taps* taps) {
+  allow_tf32(tf32_);
+  const AutocastGuard autocast(placement_.device, placement_.precision);
+  return model_->forward(in_memory_order(images, placement_), {.taps = taps, .key = {}}).to(at::kFloat);
+}
+
+at::Tensor StoredNetwork::head(const at::Tensor& feature, const std::string& tap) {
+  const AutocastGuard autocast(placement_.device, placement_.precision);
+  return model_->head(feature, tap).to(at::kFloat);
+}
+
+namespace {
+
+std::vector<std::filesystem::path> folders_in(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> all;
+  if (std::filesystem::is_directory(folder)) {
+    for (const auto& item : std::filesystem::directory_iterator(folder)) all.push_back(item.path());
   }
-  return answered;
+  std::sort(all.begin(), all.end());
+  return all;
 }
 
-AnalysedNetwork load_network(const std::filesystem::path& run, const std::string& stage, const std::string& network,
-                             const std::filesystem::path& data_root, at::Device device) {
-  const std::filesystem::path folder = run / "stages" / stage;
-  const StageResult result = require_result(folder);
-  const auto settings = read_stage_settings(folder / "settings.toml", registered_components());
-  const auto found = std::find_if(result.networks.begin(), result.networks.end(), [&](const NetworkResult& one) {
-    return network.empty() ? result.networks.size() == 1 : one.name == network;
-  });
-  if (found == result.networks.end()) {
+/// The finished stages of a run in the order of its recipe.
+std::vector<std::string> stages_in_order(const std::filesystem::path& run) {
+  std::vector<std::string> names;
+  if (!std::filesystem::is_regular_file(run / "run.json")) return names;
+  const auto facts = nlohmann::json::parse(read_text(run / "run.json"), nullptr, /*allow_exceptions=*/false);
+  if (!facts.is_object()) return names;
+  for (const auto& stage : facts.value("stages", nlohmann::json::array())) names.push_back(stage.value("stage", ""));
+  return names;
+}
+
+[[noreturn]] void refuse_path(const std::filesystem::path& path) {
+  const bool below_stages = path.parent_path().filename() == "stages";
+  const std::filesystem::path run = below_stages ? path.parent_path().parent_path() : path;
+  if (below_stages && std::filesystem::is_directory(run)) {
     std::vector<std::string> names;
-    for (const NetworkResult& one : result.networks) names.push_back(one.name);
-    throw FileError(fmt::format("{}: no network '{}'\n    hint: {}", folder.string(), network,
-                                name_hint(network, names, "networks")));
+    for (const auto& folder : folders_in(run / "stages")) names.push_back(folder.filename().string());
+    throw FileError({}, fmt::format("{} has no finished stage '{}'", run.string(), path.filename().string()),
+                    name_hint(path.filename().string(), names, "its finished stages"));
   }
-  TrainingData data = load_training_data(settings.data, data_root, 0, device);
-  data.validation = {};  // it belongs to the seed of that run
-  return answer_splits(result, *found, settings.train, data, device);
+  if (!std::filesystem::exists(path)) throw FileError(path.string() + " does not exist");
+  if (std::filesystem::is_regular_file(path / "run.json")) {
+    throw FileError({}, path.string() + " has no finished stage: the run was stopped or failed before",
+                    "the command that began it goes on where it stopped");
+  }
+  std::string runs;
+  for (const auto& folder : folders_in(path)) {
+    if (std::filesystem::is_regular_file(folder / "run.json")) runs = folder.string();
+  }
+  throw FileError({}, path.string() + " is no run folder and no stage of one",
+                  runs.empty() ? "a run folder holds run.json and stages/" : "its last run is " + runs);
 }
+
+}  // namespace
 
 std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& run) {
   if (std::filesystem::exists(run / "result.json")) return {run};
-  std::vector<std::filesystem::path> folders;
-  if (std::filesystem::is_directory(run / "stages")) {
-    for (const auto& item : std::filesystem::directory_iterator(run / "stages")) folders.push_back(item.path());
+  std::vector<std::filesystem::path> folders = folders_in(run / "stages");
+  if (folders.empty()) refuse_path(run);
+  for (const auto& folder : folders) {
+    // A copy of a run holds links that lead nowhere.
+    if (std::filesystem::exists(folder)) continue;
+    throw FileError({}, folder.string() + " is a link to a stage that is not there",
+                    "the stages of a run lie in .stages beside it; copy a run with cp -rL, or take kdrun export");
   }
-  std::sort(folders.begin(), folders.end());
-  if (folders.empty()) throw FileError(run.string() + " is no run folder and no stage of one");
+  const std::vector<std::string> order = stages_in_order(run);
+  std::stable_sort(folders.begin(), folders.end(), [&](const auto& a, const auto& b) {
+    return std::find(order.begin(), order.end(), a.filename()) < std::find(order.begin(), order.end(), b.filename());
+  });
   return folders;
 }
 

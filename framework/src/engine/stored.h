@@ -11,21 +11,31 @@
 #include "data/training_data.h"
 #include "engine/placement.h"
 #include "engine/run_context.h"
-#include "kd/analysis.h"
 #include "kd/model.h"
 #include "record/weights.h"
 
 namespace kd {
 
-/// A network of a finished stage, placed as its stage placed it.
+/// The result of a finished stage. Throws FileError where the folder holds none.
+KD_API StageResult require_result(const std::filesystem::path& stage_folder);
+
+/// A network of a finished stage with its weights, placed as its stage placed it.
 class KD_API StoredNetwork {
  public:
   /// `checkpoint` is "best" or "last".
   StoredNetwork(const StageResult& stage, const NetworkResult& network, const std::string& checkpoint,
                 const DataInfo& info, const TrainSettings& train, at::Device device);
 
-  /// Logits of a whole set, in evaluation mode: float, N×classes, on the device.
-  at::Tensor logits(const ImageSet& set);
+  /// Logits of the first `most` samples of a set: float, N×classes, on the device.
+  at::Tensor logits(const ImageSet& set, std::int64_t most);
+  at::Tensor logits(const ImageSet& set) { return logits(set, set.labels.size(0)); }
+  /// Samples as the network sees them: float, on the device.
+  at::Tensor images(const ImageSet& set, std::int64_t begin, std::int64_t count) const;
+  /// Float logits of such images.
+  at::Tensor forward(const at::Tensor& images, Taps* taps);
+  at::Tensor head(const at::Tensor& feature, const std::string& tap);
+
+  Model& model() { return *model_; }
 
  private:
   std::unique_ptr<Model> model_;
@@ -34,16 +44,6 @@ class KD_API StoredNetwork {
   std::int64_t batch_size_;
   bool tf32_ = false;
 };
-
-/// A trained network with its answers to the test split and, where `data` has one, the validation split.
-KD_API AnalysedNetwork answer_splits(const StageResult& stage, const NetworkResult& network, const TrainSettings& train,
-                                     const TrainingData& data, at::Device device);
-
-/// The network of a finished stage of another run with its answers to the test split of its own data; an empty
-/// `network` means the stage's only one. Throws FileError where there is none.
-KD_API AnalysedNetwork load_network(const std::filesystem::path& run, const std::string& stage,
-                                    const std::string& network, const std::filesystem::path& data_root,
-                                    at::Device device);
 
 /// The folders of the finished stages of a run folder, or the stage folder itself. Throws FileError where there are
 /// none.

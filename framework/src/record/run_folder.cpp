@@ -18,6 +18,7 @@
 #include "files/digest.h"
 #include "kd/diagnostics.h"
 #include "plugin/registry.h"
+#include "report/table_views.h"
 
 namespace kd {
 namespace {
@@ -99,7 +100,10 @@ void RunFolder::write_analysis(const std::string& file, const std::string& text)
   write_file(path_ / "analysis" / file, text);
 }
 
-void RunFolder::write_summary(const std::string& csv) { write_file(path_ / "summary.csv", csv); }
+void RunFolder::write_summary(const Table& table) {
+  write_file(path_ / "summary.csv", to_csv(table));
+  write_file(path_ / "summary.json", to_json(table));
+}
 
 void RunFolder::set_status(const std::string& status, const std::string& error, const std::string& results) {
   nlohmann::ordered_json json{{"status", status},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kd/api.h"
+#include "kd/table.h"
 #include "record/records.h"
 
 namespace spdlog {
@@ -38,7 +39,8 @@ class KD_API RunFolder {
   /// Shows the folder of a finished stage under stages/<name>.
   void link_stage(const std::string& name, const std::filesystem::path& folder);
   void write_analysis(const std::string& file, const std::string& text);
-  void write_summary(const std::string& csv);
+  /// As summary.csv and summary.json.
+  void write_summary(const Table& table);
   /// Writes run.json: "running", "ok", "failed", "stopped". `results` is JSON text.
   void set_status(const std::string& status, const std::string& error, const std::string& results);
 

@@ -5,90 +5,22 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
-#include <sstream>
 
 #include "files/atomic_file.h"
 #include "kd/diagnostics.h"
 #include "kd/value.h"
 #include "recipe/toml_reader.h"
+#include "report/table_views.h"
 
 namespace kd {
 namespace {
 
-/// A cell of a CSV file. What is quoted is text, whatever it looks like: the class "7" is no number.
-struct Cell {
-  std::string text;
-  bool quoted = false;
-
-  bool operator==(const Cell& other) const = default;
-};
-using Cells = std::vector<Cell>;
-using Fields = std::vector<std::string>;
-
-/// The cells of a line of CSV as RFC 4180 has it, without line breaks in them.
-Cells split_line(const std::string& line) {
-  Cells cells(1);
-  bool inside = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    if (inside && line[i] == '"' && i + 1 < line.size() && line[i + 1] == '"') {
-      cells.back().text += line[++i];
-    } else if (line[i] == '"') {
-      inside = !inside;
-      cells.back().quoted = true;
-    } else if (line[i] == ',' && !inside) {
-      cells.emplace_back();
-    } else {
-      cells.back().text += line[i];
-    }
-  }
-  return cells;
-}
-
-std::optional<double> to_number(const Cell& cell) {
-  const std::string& text = cell.text;
-  if (cell.quoted) return std::nullopt;
-  if (text.empty()) return std::numeric_limits<double>::quiet_NaN();  // as analyses write what there is none of
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
-}
-
-struct Csv {
-  Cells header;
-  std::vector<Cells> rows;
-};
-
-Csv read_csv(const std::filesystem::path& file) {
-  std::istringstream stream(read_text(file));
-  Csv csv;
-  for (std::string line; std::getline(stream, line);) {
-    Cells cells = split_line(line);
-    if (csv.header.empty()) {
-      csv.header = std::move(cells);
-    } else if (cells.size() == csv.header.size()) {
-      csv.rows.push_back(std::move(cells));
-    }
-  }
-  return csv;
-}
-
-enum class ColumnKind { kName, kNumber, kFlag };
-
-/// A flag, such as whether a stage was reused, says nothing about a result.
-ColumnKind kind_of_column(const Csv& csv, std::size_t column) {
-  const auto all = [&](const auto& test) {
-    return std::all_of(csv.rows.begin(), csv.rows.end(), [&](const Cells& row) { return test(row[column]); });
-  };
-  if (all([](const Cell& cell) { return cell.text == "true" || cell.text == "false"; })) return ColumnKind::kFlag;
-  return all([](const Cell& cell) { return to_number(cell).has_value(); }) ? ColumnKind::kNumber : ColumnKind::kName;
-}
+using Names = std::vector<std::string>;
 
 Spread spread_of(const std::vector<double>& values) {
   double sum = 0;
@@ -100,28 +32,29 @@ Spread spread_of(const std::vector<double>& values) {
                                   : std::sqrt(squares / static_cast<double>(values.size() - 1))};
 }
 
+bool same_columns(const Table& a, const Table& b) {
+  return std::equal(
+      a.columns.begin(), a.columns.end(), b.columns.begin(), b.columns.end(),
+      [](const Column& one, const Column& other) { return one.name == other.name && one.type == other.type; });
+}
+
 /// The same table of several runs. Rows keep the order in which they first come.
-ComparedTable merge(const std::string& file, const std::vector<Csv>& tables) {
-  const Csv& first = tables.front();
+ComparedTable merge(const std::string& file, const std::vector<Table>& tables) {
+  const Table& first = tables.front();
   ComparedTable merged{.file = file, .name_columns = {}, .number_columns = {}, .rows = {}};
   std::vector<std::size_t> names, numbers;
-  for (std::size_t column = 0; column < first.header.size(); ++column) {
-    const ColumnKind kind = kind_of_column(first, column);
-    if (kind == ColumnKind::kName) {
-      names.push_back(column);
-      merged.name_columns.push_back(first.header[column].text);
-    } else if (kind == ColumnKind::kNumber) {
-      numbers.push_back(column);
-      merged.number_columns.push_back(first.header[column].text);
-    }
+  for (std::size_t column = 0; column < first.columns.size(); ++column) {
+    const bool is_name = first.columns[column].type == ColumnType::kText;
+    (is_name ? names : numbers).push_back(column);
+    (is_name ? merged.name_columns : merged.number_columns).push_back(first.columns[column]);
   }
   std::vector<std::vector<std::vector<double>>> values;  // of each row and number column, over runs
-  for (const Csv& table : tables) {
-    if (table.header != first.header) continue;
-    std::map<Fields, std::size_t> seen;  // rows of one name by their order
-    for (const Cells& row : table.rows) {
+  for (const Table& table : tables) {
+    if (!same_columns(table, first)) continue;
+    std::map<Names, std::size_t> seen;  // rows of one name by their order
+    for (const Row& row : table.rows) {
       ComparedRow compared;
-      for (const std::size_t column : names) compared.names.push_back(row[column].text);
+      for (const std::size_t column : names) compared.names.push_back(shown(row[column], ColumnType::kText));
       std::size_t nth = seen[compared.names]++;
       auto found = std::find_if(merged.rows.begin(), merged.rows.end(),
                                 [&](const ComparedRow& other) { return other.names == compared.names && nth-- == 0; });
@@ -131,9 +64,7 @@ ComparedTable merge(const std::string& file, const std::vector<Csv>& tables) {
       }
       ++found->runs;
       auto& of_row = values[static_cast<std::size_t>(found - merged.rows.begin())];
-      for (std::size_t i = 0; i < numbers.size(); ++i) {
-        of_row[i].push_back(to_number(row[numbers[i]]).value_or(std::numeric_limits<double>::quiet_NaN()));
-      }
+      for (std::size_t i = 0; i < numbers.size(); ++i) of_row[i].push_back(row[numbers[i]].number());
     }
   }
   for (std::size_t row = 0; row < merged.rows.size(); ++row) {
@@ -142,12 +73,15 @@ ComparedTable merge(const std::string& file, const std::vector<Csv>& tables) {
   return merged;
 }
 
+/// The tables of a run without their endings; figures keep their numbers in files of another kind.
 std::vector<std::string> tables_of(const std::filesystem::path& run) {
-  std::vector<std::string> files = {"summary.csv"};
+  std::vector<std::string> files = {"summary"};
   std::set<std::string> analyses;
   if (std::filesystem::is_directory(run / "analysis")) {
     for (const auto& item : std::filesystem::directory_iterator(run / "analysis")) {
-      if (item.path().extension() == ".csv") analyses.insert("analysis/" + item.path().filename().string());
+      const std::string name = item.path().filename().string();
+      if (name.ends_with(".json") && !name.ends_with(".figure.json"))
+        analyses.insert("analysis/" + item.path().stem().string());
     }
   }
   files.insert(files.end(), analyses.begin(), analyses.end());
@@ -179,13 +113,19 @@ struct Run {
 /// Why a run must not be averaged with others; empty where nothing speaks against it.
 std::string why_not(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) return "there is no such folder";
-  if (!std::filesystem::exists(folder / "run.json")) return "it is no run folder: it holds no run.json";
+  if (!std::filesystem::exists(folder / "run.json")) {
+    const bool holds_runs =
+        std::any_of(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator(),
+                    [](const auto& item) { return std::filesystem::exists(item.path() / "run.json"); });
+    return "it is no run folder: it holds no run.json" +
+           (holds_runs ? fmt::format("; the runs in it are {}/*", folder.string()) : std::string());
+  }
   const auto facts = nlohmann::json::parse(read_text(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
   if (!facts.is_object()) return "its run.json is damaged";
   if (const std::string status = facts.value("status", ""); status != "ok") return "its status is '" + status + "'";
   if (!facts.value("whole", true))
     return fmt::format("each of its stages was ended after {} steps (--max-steps)", facts.value("max_steps", 0));
-  for (const char* file : {"summary.csv", "resolved.toml"}) {
+  for (const char* file : {"summary.json", "resolved.toml"}) {
     if (!std::filesystem::exists(folder / file)) return std::string("it holds no ") + file;
   }
   return "";
@@ -215,12 +155,28 @@ void name_differences(std::vector<ComparedGroup>& groups, const std::vector<Valu
   }
 }
 
-std::string format_spread(const Spread& spread) {
-  if (std::isnan(spread.mean)) return "–";
-  const bool same = std::isnan(spread.deviation) || spread.deviation == 0;
-  if (same && spread.mean == std::round(spread.mean)) return fmt::format("{:.0f}", spread.mean);  // a count
-  if (std::isnan(spread.deviation)) return fmt::format("{:.4f}", spread.mean);
-  return fmt::format("{:.4f} ± {:.4f}", spread.mean, spread.deviation);
+std::string shown_spread(const Spread& spread, ColumnType type) {
+  if (std::isnan(spread.mean) || std::isnan(spread.deviation)) return shown(spread.mean, type);
+  if (type == ColumnType::kCount && spread.deviation == 0) return shown(spread.mean, type);
+  const ColumnType with_decimals = type == ColumnType::kCount ? ColumnType::kSeconds : type;
+  return shown(spread.mean, with_decimals) + " ± " + shown(spread.deviation, with_decimals);
+}
+
+/// A compared table as people read it: each number with its spread.
+Table as_table(const ComparedTable& compared, std::size_t runs) {
+  Table table{.name = compared.file, .caption = compared.file, .columns = compared.name_columns, .rows = {}};
+  table.columns.insert(table.columns.end(), compared.number_columns.begin(), compared.number_columns.end());
+  const bool some_lack = std::any_of(compared.rows.begin(), compared.rows.end(),
+                                     [runs](const ComparedRow& row) { return row.runs != runs; });
+  if (some_lack) table.columns.push_back({"runs", ColumnType::kCount});
+  for (const ComparedRow& compared_row : compared.rows) {
+    Row row(compared_row.names.begin(), compared_row.names.end());
+    for (std::size_t i = 0; i < compared_row.numbers.size(); ++i)
+      row.emplace_back(shown_spread(compared_row.numbers[i], compared.number_columns[i].type));
+    if (some_lack) row.emplace_back(compared_row.runs);
+    table.rows.push_back(std::move(row));
+  }
+  return table;
 }
 
 /// As long as people can take them in; the CSV has every difference by its group.
@@ -259,9 +215,10 @@ Comparison compare_runs(const std::vector<std::filesystem::path>& runs) {
   }
   for (ComparedGroup& group : groups) {
     for (const std::string& file : tables_of(group.runs.front())) {
-      std::vector<Csv> tables;
+      std::vector<Table> tables;
       for (const auto& folder : group.runs) {
-        if (std::filesystem::exists(folder / file)) tables.push_back(read_csv(folder / file));
+        const std::filesystem::path path = folder / (file + ".json");
+        if (std::filesystem::exists(path)) tables.push_back(table_from_json(read_text(path), path));
       }
       group.tables.push_back(merge(file, tables));
     }
@@ -282,19 +239,18 @@ std::string to_markdown(const std::vector<ComparedGroup>& groups) {
     for (std::size_t i = 0; i < shown; ++i) text += "- `" + group.differences[i] + "`\n";
     if (shown < group.differences.size()) text += fmt::format("- … and {} more\n", group.differences.size() - shown);
     if (shown > 0) text += '\n';
-    for (const ComparedTable& table : group.tables) {
-      text += fmt::format("{}\n\n| {} | {} |\n|", table.file, fmt::join(table.name_columns, " | "),
-                          fmt::join(table.number_columns, " | "));
-      for (std::size_t i = 0; i < table.name_columns.size() + table.number_columns.size(); ++i) text += "---|";
-      text += '\n';
-      for (const ComparedRow& row : table.rows) {
-        text += fmt::format("| {} |", fmt::join(row.names, " | "));
-        for (const Spread& number : row.numbers) text += " " + format_spread(number) + " |";
-        if (row.runs != group.runs.size()) text += fmt::format(" {} run(s) only", row.runs);
-        text += '\n';
-      }
-      text += '\n';
-    }
+    for (const ComparedTable& table : group.tables)
+      text += table.file + "\n\n" + to_markdown(as_table(table, group.runs.size())) + '\n';
+  }
+  return text;
+}
+
+std::string to_latex(const std::vector<ComparedGroup>& groups) {
+  std::string text;
+  for (const ComparedGroup& group : groups) {
+    text += fmt::format("% {} run(s), seed {}\n", group.runs.size(), fmt::join(group.seeds, ", "));
+    for (const std::string& difference : group.differences) text += "% " + difference + '\n';
+    for (const ComparedTable& table : group.tables) text += to_latex(as_table(table, group.runs.size())) + '\n';
   }
   return text;
 }
@@ -307,7 +263,7 @@ std::string to_csv(const std::vector<ComparedGroup>& groups) {
         for (std::size_t column = 0; column < row.numbers.size(); ++column) {
           const Spread& number = row.numbers[column];
           text += fmt::format("{},{},\"{}\",{},{},{},{}\n", i, table.file, fmt::join(row.names, "/"),
-                              table.number_columns[column], row.runs, number.mean,
+                              table.number_columns[column].name, row.runs, number.mean,
                               std::isnan(number.deviation) ? std::string() : fmt::format("{}", number.deviation));
         }
       }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kd/api.h"
+#include "kd/table.h"
 
 namespace kd {
 
@@ -22,10 +23,10 @@ struct KD_API ComparedRow {
   std::vector<Spread> numbers;
 };
 
-/// One of the tables that the runs left, such as summary.csv or analysis/calibration.csv.
+/// One of the tables that the runs left, such as summary or analysis/calibration.
 struct KD_API ComparedTable {
-  std::string file;
-  std::vector<std::string> name_columns, number_columns;
+  std::string file;  ///< without its ending
+  std::vector<Column> name_columns, number_columns;
   std::vector<ComparedRow> rows;
 };
 
@@ -52,6 +53,8 @@ struct KD_API Comparison {
 KD_API Comparison compare_runs(const std::vector<std::filesystem::path>& runs);
 
 KD_API std::string to_markdown(const std::vector<ComparedGroup>& groups);
+/// The tables of each group, as LaTeX's booktabs has them.
+KD_API std::string to_latex(const std::vector<ComparedGroup>& groups);
 /// One line per number: group, file, row, column, runs, mean, deviation.
 KD_API std::string to_csv(const std::vector<ComparedGroup>& groups);
 

@@ -1,7 +1,6 @@
 // The key functions of the plugin interfaces: their type information lives here, once, for host and plugins alike.
 #include <fmt/format.h>
 
-#include "kd/analysis.h"
 #include "kd/augmentation.h"
 #include "kd/dataset.h"
 #include "kd/diagnostics.h"
@@ -13,9 +12,6 @@
 
 namespace kd {
 
-Analysis::~Analysis() = default;
-void Analysis::check(const std::vector<NetworkName>&) const {}
-AnalysisContext::~AnalysisContext() = default;
 Augmentation::~Augmentation() = default;
 at::Tensor Augmentation::view_numbers(const at::Tensor&, RandomKey) const {
   throw Error("an augmentation with several views does not number them");

@@ -1,5 +1,4 @@
 // Test accuracy of each class for every trained network: a file of the run, and a table for the user.
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/bincount.h>
 
@@ -7,9 +6,10 @@
 #include <cmath>
 #include <limits>
 
-#include "../shared/tables.h"
 #include "kd/analysis.h"
+#include "kd/diagnostics.h"
 #include "kd/plugin.h"
+#include "kd/tensor.h"
 
 namespace {
 
@@ -22,7 +22,7 @@ struct ClassRow {
   std::int64_t label = 0;  ///< counted over all stages, whose data may differ in their classes
   std::string name;
   std::int64_t samples = 0;
-  std::vector<double> percent;  ///< of each network; NaN where the class has no samples
+  std::vector<double> accuracy;  ///< of each network; NaN where the class has no samples
 };
 
 ClassRow& find_or_add(std::vector<ClassRow>& rows, const std::string& name, std::size_t networks) {
@@ -33,18 +33,19 @@ ClassRow& find_or_add(std::vector<ClassRow>& rows, const std::string& name, std:
   return rows.back();
 }
 
-std::vector<ClassRow> measure(const std::vector<kd::AnalysedNetwork>& networks) {
+std::vector<ClassRow> measure(const std::vector<kd::TrainedModel*>& networks) {
   std::vector<ClassRow> rows;
   for (std::size_t i = 0; i < networks.size(); ++i) {
-    const kd::AnalysedNetwork& network = networks[i];
-    const auto classes = static_cast<std::int64_t>(network.class_names.size());
-    const at::Tensor samples = at::bincount(network.test_labels, {}, classes);
-    const at::Tensor right = network.test_logits.argmax(1).eq(network.test_labels).to(at::kDouble);
-    const at::Tensor percent = at::bincount(network.test_labels, right, classes) / samples * 100;
+    const std::vector<std::string>& names = networks[i]->data().class_names;
+    const auto classes = static_cast<std::int64_t>(names.size());
+    const at::Tensor& labels = networks[i]->labels(kd::Split::kTest);
+    const at::Tensor samples = at::bincount(labels, {}, classes);
+    const at::Tensor right = networks[i]->logits(kd::Split::kTest).argmax(1).eq(labels).to(at::kDouble);
+    const at::Tensor accuracy = at::bincount(labels, right, classes) / samples;
     for (std::int64_t c = 0; c < classes; ++c) {
-      ClassRow& row = find_or_add(rows, network.class_names[static_cast<std::size_t>(c)], networks.size());
+      ClassRow& row = find_or_add(rows, names[static_cast<std::size_t>(c)], networks.size());
       row.samples = std::max(row.samples, samples.const_data_ptr<std::int64_t>()[c]);
-      row.percent[i] = percent.const_data_ptr<double>()[c];
+      row.accuracy[i] = accuracy.const_data_ptr<double>()[c];
     }
   }
   return rows;
@@ -64,22 +65,22 @@ std::vector<ClassRow> select(const std::vector<ClassRow>& rows, const std::vecto
 
 /// The rows with the lowest and the highest accuracy of the last network, worst first.
 std::vector<ClassRow> worst_and_best(std::vector<ClassRow> rows) {
-  std::erase_if(rows, [](const ClassRow& row) { return std::isnan(row.percent.back()); });
+  std::erase_if(rows, [](const ClassRow& row) { return std::isnan(row.accuracy.back()); });
   std::stable_sort(rows.begin(), rows.end(),
-                   [](const ClassRow& a, const ClassRow& b) { return a.percent.back() < b.percent.back(); });
+                   [](const ClassRow& a, const ClassRow& b) { return a.accuracy.back() < b.accuracy.back(); });
   const auto left_out = static_cast<std::ptrdiff_t>(rows.size()) - 2 * kShownOfEachEnd;
   if (left_out > 0) rows.erase(rows.begin() + kShownOfEachEnd, rows.begin() + kShownOfEachEnd + left_out);
   return rows;
 }
 
 /// Unweighted mean over the rows that have samples, for each network.
-std::vector<double> mean_percent(const std::vector<ClassRow>& rows, std::size_t networks) {
+std::vector<double> mean_accuracy(const std::vector<ClassRow>& rows, std::size_t networks) {
   std::vector<double> means;
   for (std::size_t i = 0; i < networks; ++i) {
     double sum = 0, count = 0;
     for (const ClassRow& row : rows) {
-      if (std::isnan(row.percent[i])) continue;
-      sum += row.percent[i];
+      if (std::isnan(row.accuracy[i])) continue;
+      sum += row.accuracy[i];
       ++count;
     }
     means.push_back(count > 0 ? sum / count : kNoNumber);
@@ -87,42 +88,20 @@ std::vector<double> mean_percent(const std::vector<ClassRow>& rows, std::size_t 
   return means;
 }
 
-std::vector<std::string> column_names(const std::vector<kd::AnalysedNetwork>& networks) {
-  std::vector<std::string> names;
-  for (const kd::AnalysedNetwork& network : networks) names.push_back(network.stage + "/" + network.network);
-  return names;
-}
-
-tables::Line header(const std::vector<std::string>& columns) {
-  tables::Line line{"class", "name", "samples"};
-  line.insert(line.end(), columns.begin(), columns.end());
-  return line;
-}
-
-/// `unit` is what one percent counts for.
-tables::Line line_of(const ClassRow& row, double unit, int decimals, const std::string& if_none) {
-  tables::Line line{std::to_string(row.label), row.name, std::to_string(row.samples)};
-  for (const double percent : row.percent) line.push_back(tables::format_number(percent * unit, decimals, if_none));
-  return line;
-}
-
-/// Shares in [0, 1], as every file of a run has them.
-std::string csv(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns) {
-  std::vector<tables::Line> lines{header(columns)};
-  for (const ClassRow& row : rows) lines.push_back(line_of(row, 0.01, 6, ""));
-  return tables::csv(lines, 2);
-}
-
-std::string table(const std::vector<ClassRow>& rows, const std::vector<std::string>& columns,
-                  const std::vector<double>& means) {
-  std::vector<tables::Line> lines{header(columns)};
-  for (const ClassRow& row : rows) lines.push_back(line_of(row, 1, 2, "-"));
-  if (!means.empty()) {
-    tables::Line last{"mean", "", ""};
-    for (const double percent : means) last.push_back(tables::format_number(percent, 2, "-"));
-    lines.push_back(std::move(last));
+kd::Table make_table(const std::vector<ClassRow>& rows, const std::vector<kd::TrainedModel*>& networks) {
+  kd::Table table{.name = "class_accuracy",
+                  .caption = "test accuracy of each class",
+                  .columns = {{"class", kd::ColumnType::kText},
+                              {"name", kd::ColumnType::kText},
+                              {"samples", kd::ColumnType::kCount}},
+                  .rows = {}};
+  for (const kd::TrainedModel* network : networks)
+    table.columns.push_back({network->name().text(), kd::ColumnType::kShare});
+  for (const ClassRow& row : rows) {
+    table.rows.push_back({std::to_string(row.label), row.name, row.samples});
+    table.rows.back().insert(table.rows.back().end(), row.accuracy.begin(), row.accuracy.end());
   }
-  return tables::align(lines, /*left=*/1);
+  return table;
 }
 
 class ClassAccuracy final : public kd::Analysis {
@@ -142,18 +121,22 @@ class ClassAccuracy final : public kd::Analysis {
   explicit ClassAccuracy(const Params& params) : params_(params) {}
 
   void run(kd::AnalysisContext& context) override {
-    const std::vector<ClassRow> all = measure(context.networks());
-    const std::vector<std::string> columns = column_names(context.networks());
+    const std::vector<kd::TrainedModel*>& networks = context.networks();
+    const std::vector<ClassRow> all = measure(networks);
     const bool restricted = !params_.classes.empty();
     const std::vector<ClassRow> rows = restricted ? select(all, params_.classes) : all;
-    context.write("class_accuracy.csv", csv(rows, columns));
-    const std::vector<double> means = restricted ? mean_percent(rows, columns.size()) : std::vector<double>{};
-    if (rows.size() <= kMostRowsShown) {
-      context.print("test accuracy of each class, in percent" + table(rows, columns, means));
-    } else {
-      context.print("test accuracy of the worst and the best classes of " + columns.back() + ", in percent" +
-                    table(worst_and_best(rows), columns, means));
+    kd::Table table = make_table(rows, networks);
+    context.keep(table);
+    if (rows.size() > kMostRowsShown) {
+      table = make_table(worst_and_best(rows), networks);
+      table.caption = "test accuracy of the worst and the best classes of " + networks.back()->name().text();
     }
+    if (restricted) {
+      const std::vector<double> means = mean_accuracy(rows, networks.size());
+      table.rows.push_back({"mean", "", {}});
+      table.rows.back().insert(table.rows.back().end(), means.begin(), means.end());
+    }
+    context.show(table);
   }
 
  private:

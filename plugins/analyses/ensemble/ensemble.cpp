@@ -1,33 +1,24 @@
 // Trained networks that answer together, with weights: accuracy and calibration of the ensemble beside its members'.
-#include <ATen/TensorOperators.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/equal.h>
-#include <ATen/ops/softmax.h>
-#include <ATen/ops/zeros_like.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
 
-#include "../shared/bins.h"
-#include "../shared/find_network.h"
-#include "../shared/tables.h"
 #include "kd/analysis.h"
 #include "kd/calibration.h"
+#include "kd/diagnostics.h"
 #include "kd/plugin.h"
+#include "kd/tensor.h"
 
 namespace {
-
-using tables::format_number;
 
 /// The geometric mean of probabilities, normalised, is the softmax of the mean of logits.
 enum class Combination { kProbabilities, kLogits };
 
 struct Member {
   std::string name;
-  kd::AnalysedNetwork network;
+  kd::TrainedModel& network;
   double weight;  ///< all sum to 1
 };
 
@@ -39,10 +30,10 @@ bool is_plain(const std::string& name) {
 void require_one_test_split(const std::vector<Member>& members) {
   const Member& first = members.front();
   for (const Member& member : members) {
-    if (at::equal(member.network.test_labels, first.network.test_labels) &&
-        member.network.class_names == first.network.class_names)
+    if (member.network.labels(kd::Split::kTest).equal(first.network.labels(kd::Split::kTest)) &&
+        member.network.data().class_names == first.network.data().class_names)
       continue;
-    throw kd::Error("analysis 'ensemble': " + first.name + " and " + member.name +
+    throw kd::Error(first.name + " and " + member.name +
                     " were tested on different data; the members of an ensemble need one test split");
   }
 }
@@ -50,8 +41,9 @@ void require_one_test_split(const std::vector<Member>& members) {
 /// Weighted mean of what `of` gives for each member, in double precision.
 template <class Function>
 at::Tensor average(const std::vector<Member>& members, const Function& of) {
-  at::Tensor sum = at::zeros_like(members.front().network.test_logits, at::kDouble);
-  for (const Member& member : members) sum += of(member.network.test_logits.to(at::kDouble)) * member.weight;
+  at::Tensor sum = at::zeros_like(members.front().network.logits(kd::Split::kTest), at::kDouble);
+  for (const Member& member : members)
+    sum += of(member.network.logits(kd::Split::kTest).to(at::kDouble)) * member.weight;
   return sum;
 }
 
@@ -62,7 +54,7 @@ class Ensemble final : public kd::Analysis {
     std::vector<double> weights;
     std::vector<double> published;
     Combination combine = Combination::kProbabilities;
-    std::string name;
+    std::string name, data;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("stages", &Params::stages, "the stage of each member");
@@ -88,17 +80,20 @@ class Ensemble final : public kd::Analysis {
               "published accuracy, ECE and OE of the ensemble, shown under its own; an empty list: nothing")
           .def(std::vector<double>{})
           .range(0, 1);
+      s.field("data", &Params::data,
+              "the data set that they were published for: of another they are not shown; empty: any")
+          .def("");
       s.field("name", &Params::name, "part of the name of the file, ensemble_NAME.csv").def("ensemble");
-      bins::declare(s);
+      kd::declare_bins(s);
     }
   };
 
   explicit Ensemble(const Params& params) : params_(params) {
     if (params_.stages.empty()) throw kd::RecipeError("'stages' names no member");
     const std::size_t members = params_.stages.size();
-    if (!params_.networks.empty()) find_network::require_one_for_each("networks", params_.networks.size(), members);
-    if (!params_.runs.empty()) find_network::require_one_for_each("runs", params_.runs.size(), members);
-    if (!params_.weights.empty()) find_network::require_one_for_each("weights", params_.weights.size(), members);
+    if (!params_.networks.empty()) kd::require_one_for_each("networks", params_.networks.size(), "stages", members);
+    if (!params_.runs.empty()) kd::require_one_for_each("runs", params_.runs.size(), "stages", members);
+    if (!params_.weights.empty()) kd::require_one_for_each("weights", params_.weights.size(), "stages", members);
     if (!params_.weights.empty() && std::accumulate(params_.weights.begin(), params_.weights.end(), 0.0) <= 0)
       throw kd::RecipeError("all 'weights' are 0");
     if (!params_.published.empty() && params_.published.size() != 3)
@@ -111,10 +106,9 @@ class Ensemble final : public kd::Analysis {
   void check(const std::vector<kd::NetworkName>& networks) const override {
     for (std::size_t i = 0; i < params_.stages.size(); ++i) {
       if (run_of(i).empty()) {
-        find_network::find(networks, params_.stages[i], network_of(i), "ensemble");
+        kd::find_network(networks, params_.stages[i], network_of(i));
       } else if (!std::filesystem::is_directory(std::filesystem::path(run_of(i)) / "stages" / params_.stages[i])) {
-        throw kd::RecipeError("analysis 'ensemble': " + run_of(i) + " is no run folder with a stage '" +
-                              params_.stages[i] + "'");
+        throw kd::RecipeError(run_of(i) + " is no run folder with a stage '" + params_.stages[i] + "'");
       }
     }
   }
@@ -122,21 +116,32 @@ class Ensemble final : public kd::Analysis {
   void run(kd::AnalysisContext& context) override {
     const std::vector<Member> members = find_members(context);
     require_one_test_split(members);
-    std::vector<tables::Line> file = {{"network", "weight", "accuracy", "ece", "oe", "nll", "brier"}};
-    std::vector<tables::Line> shown = file;
-    const auto add = [&](const std::string& name, double weight, const kd::Calibration& calibration) {
-      file.push_back(make_line(name, weight, calibration, 6));
-      shown.push_back(make_line(name, weight, calibration, 4));
+    kd::Table table{
+        .name = "ensemble_" + params_.name,
+        .caption = "ensemble '" + params_.name + "' on the test split, " + std::to_string(params_.bins) + " bins",
+        .columns = {{"network", kd::ColumnType::kText},
+                    {"weight", kd::ColumnType::kNumber},
+                    {"accuracy", kd::ColumnType::kShare},
+                    {"ece", kd::ColumnType::kNumber, "ECE"},
+                    {"oe", kd::ColumnType::kNumber, "OE"},
+                    {"nll", kd::ColumnType::kNumber, "NLL"},
+                    {"brier", kd::ColumnType::kNumber, "Brier"}},
+        .rows = {}};
+    const auto add = [&](const std::string& name, double weight, const kd::Calibration& c) {
+      table.rows.push_back({name, weight, c.accuracy, c.ece, c.oe, c.nll, c.brier});
     };
     for (const Member& member : members) {
       add(member.name, member.weight,
-          kd::measure_calibration_of_logits(member.network.test_logits, member.network.test_labels, params_));
+          kd::measure_calibration_of_logits(member.network.logits(kd::Split::kTest),
+                                            member.network.labels(kd::Split::kTest), params_));
     }
     add(params_.name, 1, measure(members));
-    if (!params_.published.empty()) shown.push_back(published_line());
-    context.write("ensemble_" + params_.name + ".csv", tables::csv(file, 1));
-    context.print("ensemble '" + params_.name + "' on the test split, " + std::to_string(params_.bins) + " bins" +
-                  tables::align(shown));
+    const bool same_data = params_.data.empty() || members.front().network.data().name == params_.data;
+    if (!params_.published.empty() && same_data) {
+      const std::vector<double>& published = params_.published;
+      table.rows.push_back({"(published)", {}, published[0], published[1], published[2], {}, {}});
+    }
+    context.table(table);
   }
 
  private:
@@ -152,39 +157,22 @@ class Ensemble final : public kd::Analysis {
     std::vector<Member> members;
     for (std::size_t i = 0; i < params_.stages.size(); ++i) {
       const std::string run = run_of(i);
-      kd::AnalysedNetwork network =
-          run.empty() ? find_network::find(context.networks(), params_.stages[i], network_of(i), "ensemble")
-                      : context.load(run, params_.stages[i], network_of(i));
-      const std::string name = network.stage + "/" + network.network;
-      members.push_back({run.empty() ? name : run + ": " + name, std::move(network), weights[i] / sum});
+      kd::TrainedModel& network = run.empty() ? context.network(params_.stages[i], network_of(i))
+                                              : context.load(run, params_.stages[i], network_of(i));
+      const std::string name = network.name().text();
+      members.push_back({run.empty() ? name : run + ": " + name, network, weights[i] / sum});
     }
     return members;
   }
 
   kd::Calibration measure(const std::vector<Member>& members) const {
-    const at::Tensor& labels = members.front().network.test_labels;
+    const at::Tensor& labels = members.front().network.labels(kd::Split::kTest);
     if (params_.combine == Combination::kLogits) {
       const at::Tensor logits = average(members, [](const at::Tensor& rows) { return rows; });
       return kd::measure_calibration_of_logits(logits, labels, params_);
     }
     const at::Tensor mean = average(members, [](const at::Tensor& rows) { return rows.softmax(1); });
     return kd::measure_calibration_of_probabilities(mean, labels, params_);
-  }
-
-  tables::Line published_line() const {
-    tables::Line line = {"(published)", "-"};
-    for (const double number : params_.published) line.push_back(format_number(number, 4, ""));
-    line.insert(line.end(), {"-", "-"});
-    return line;
-  }
-
-  static tables::Line make_line(const std::string& name, double weight, const kd::Calibration& calibration,
-                                int decimals) {
-    tables::Line line = {name};
-    for (const double number :
-         {weight, calibration.accuracy, calibration.ece, calibration.oe, calibration.nll, calibration.brier})
-      line.push_back(format_number(number, decimals, ""));
-    return line;
   }
 
   const Params params_;

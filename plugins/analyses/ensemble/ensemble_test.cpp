@@ -1,17 +1,14 @@
 // Tests of the analysis "ensemble".
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "../shared/fake_context.h"
+#include "kd/testing/analyses.h"
 
 namespace {
 
-using analysis_checks::FakeContext;
-using analysis_checks::split_csv;
+using kd::testing::FakeAnalysisContext;
 
 using Matrix = std::vector<std::vector<double>>;
 
@@ -25,26 +22,12 @@ at::Tensor to_tensor(const Matrix& rows) {
   return at::tensor(flat, at::kFloat).view({static_cast<std::int64_t>(rows.size()), -1});
 }
 
-FakeContext two_networks() {
-  FakeContext context;
+void add_two_networks(FakeAnalysisContext& context) {
   context.add("none", "net", to_tensor(kFirst), kLabels);
   context.add("cutmix", "net", to_tensor(kSecond), kLabels);
-  return context;
 }
 
-void analyse(FakeContext& context, const std::string& parameters) {
-  kd::load_plugins();
-  kd::make<kd::Analysis>("{ type = 'ensemble', " + parameters + " }")->run(context);
-}
-
-std::string error_of(FakeContext& context, const std::string& parameters) {
-  try {
-    analyse(context, parameters);
-  } catch (const kd::Error& error) {
-    return error.what();
-  }
-  return "";
-}
+std::string toml(const std::string& parameters) { return "{ type = 'ensemble', " + parameters + " }"; }
 
 std::vector<double> softmax(const std::vector<double>& z) {
   double sum = 0;
@@ -94,106 +77,115 @@ Scores score(const Matrix& p) {
   return scores;
 }
 
-void expect_row(const std::vector<std::string>& row, const Matrix& p) {
+void expect_row(const kd::Table& table, std::size_t row, const Matrix& p) {
   const Scores expected = score(p);
-  ASSERT_EQ(row.size(), 7U);
-  EXPECT_NEAR(std::stod(row[2]), expected.accuracy, 1e-6) << row[0];
-  EXPECT_NEAR(std::stod(row[3]), expected.ece, 1e-6) << row[0];
-  EXPECT_NEAR(std::stod(row[4]), expected.oe, 1e-6) << row[0];
-  EXPECT_NEAR(std::stod(row[5]), expected.nll, 1e-6) << row[0];
-  EXPECT_NEAR(std::stod(row[6]), expected.brier, 1e-6) << row[0];
+  const std::vector<double> numbers = {expected.accuracy, expected.ece, expected.oe, expected.nll, expected.brier};
+  ASSERT_EQ(table.rows[row].size(), 7U);
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    EXPECT_NEAR(table.rows[row][i + 2].number(), numbers[i], 1e-6) << table.columns[i + 2].name;
 }
 
 TEST(Ensemble, AveragesProbabilitiesWithWeights) {
-  FakeContext context = two_networks();
-  analyse(context, "stages = ['none', 'cutmix'], weights = [5, 1], bins = 1, name = 'five_one'");
-  const auto rows = split_csv(context.files["ensemble_five_one.csv"]);
-  ASSERT_EQ(rows.size(), 4U);
-  EXPECT_EQ(rows[0], (std::vector<std::string>{"network", "weight", "accuracy", "ece", "oe", "nll", "brier"}));
-  EXPECT_EQ(rows[1][0], "none/net");
-  EXPECT_EQ(rows[1][1], "0.833333");
-  expect_row(rows[1], combine([](double p, double) { return p; }));
-  EXPECT_EQ(rows[2][0], "cutmix/net");
-  expect_row(rows[2], combine([](double, double q) { return q; }));
-  EXPECT_EQ(rows[3][0], "five_one");
-  expect_row(rows[3], combine([](double p, double q) { return (5 * p + q) / 6; }));
-  EXPECT_NE(context.printed.find("cutmix/net"), std::string::npos) << context.printed;
+  FakeAnalysisContext context;
+  add_two_networks(context);
+  context.analyse(toml("stages = ['none', 'cutmix'], weights = [5, 1], bins = 1, name = 'five_one'"));
+  const kd::Table& table = context.tables.at("ensemble_five_one");
+  ASSERT_EQ(table.rows.size(), 3U);
+  EXPECT_EQ(kd::testing::column_names(table),
+            (std::vector<std::string>{"network", "weight", "accuracy", "ece", "oe", "nll", "brier"}));
+  EXPECT_EQ(table.rows[0][0], kd::Cell("none/net"));
+  EXPECT_NEAR(table.rows[0][1].number(), 5.0 / 6, 1e-12);
+  expect_row(table, 0, combine([](double p, double) { return p; }));
+  EXPECT_EQ(table.rows[1][0], kd::Cell("cutmix/net"));
+  expect_row(table, 1, combine([](double, double q) { return q; }));
+  EXPECT_EQ(table.rows[2][0], kd::Cell("five_one"));
+  expect_row(table, 2, combine([](double p, double q) { return (5 * p + q) / 6; }));
+  EXPECT_EQ(context.shown.size(), 1U);
 }
 
 TEST(Ensemble, WeighsAllAlikeWhereNothingIsSaid) {
-  FakeContext context = two_networks();
-  analyse(context, "stages = ['none', 'cutmix'], bins = 1");
-  expect_row(split_csv(context.files["ensemble_ensemble.csv"])[3],
-             combine([](double p, double q) { return (p + q) / 2; }));
+  FakeAnalysisContext context;
+  add_two_networks(context);
+  context.analyse(toml("stages = ['none', 'cutmix'], bins = 1"));
+  expect_row(context.tables.at("ensemble_ensemble"), 2, combine([](double p, double q) { return (p + q) / 2; }));
 }
 
 TEST(Ensemble, TheMeanOfLogitsIsTheGeometricMeanOfProbabilities) {
   for (const std::string form : {"logits", "geometric"}) {
-    FakeContext context = two_networks();
-    analyse(context, "stages = ['none', 'cutmix'], weights = [0.5, 1.5], bins = 1, combine = '" + form + "'");
-    expect_row(split_csv(context.files["ensemble_ensemble.csv"])[3],
+    FakeAnalysisContext context;
+    add_two_networks(context);
+    context.analyse(toml("stages = ['none', 'cutmix'], weights = [0.5, 1.5], bins = 1, combine = '" + form + "'"));
+    expect_row(context.tables.at("ensemble_ensemble"), 2,
                combine([](double p, double q) { return std::pow(p, 0.25) * std::pow(q, 0.75); }));
   }
 }
 
 TEST(Ensemble, TakesNetworksByName) {
-  FakeContext context = two_networks();
+  FakeAnalysisContext context;
+  add_two_networks(context);
   context.add("cutmix", "second", to_tensor(kFirst), kLabels);
-  analyse(context, "stages = ['none', 'cutmix'], networks = ['', 'second'], bins = 1");
-  const auto rows = split_csv(context.files["ensemble_ensemble.csv"]);
-  EXPECT_EQ(rows[2][0], "cutmix/second");
-  expect_row(rows[3], combine([](double p, double) { return p; }));
-  EXPECT_NE(error_of(context, "stages = ['none', 'cutmix']").find("several networks"), std::string::npos);
-  EXPECT_NE(error_of(context, "stages = ['cutmix'], networks = ['secnd']").find("did you mean 'second'?"),
+  context.analyse(toml("stages = ['none', 'cutmix'], networks = ['', 'second'], bins = 1"));
+  const kd::Table& table = context.tables.at("ensemble_ensemble");
+  EXPECT_EQ(table.rows[1][0], kd::Cell("cutmix/second"));
+  expect_row(table, 2, combine([](double p, double) { return p; }));
+  EXPECT_NE(context.refusal(toml("stages = ['none', 'cutmix']")).find("several networks"), std::string::npos);
+  EXPECT_NE(context.refusal(toml("stages = ['cutmix'], networks = ['secnd']")).find("did you mean 'second'?"),
             std::string::npos);
 }
 
 TEST(Ensemble, SaysWhatIsWrong) {
-  FakeContext context = two_networks();
+  FakeAnalysisContext context;
+  add_two_networks(context);
   context.add("other", "net", to_tensor(kFirst), {0, 1, 2, 0});
-  const std::string unknown = error_of(context, "stages = ['none', 'cutmx']");
+  const std::string unknown = context.refusal(toml("stages = ['none', 'cutmx']"));
   EXPECT_NE(unknown.find("there is no stage 'cutmx'"), std::string::npos) << unknown;
   EXPECT_NE(unknown.find("did you mean 'cutmix'?"), std::string::npos) << unknown;
-  EXPECT_NE(error_of(context, "stages = ['none', 'other']").find("different data"), std::string::npos);
-  EXPECT_NE(error_of(context, "stages = []").find("names no member"), std::string::npos);
-  EXPECT_NE(error_of(context, "stages = ['none'], weights = [1, 2]").find("'weights' has 2 entries"),
+  EXPECT_NE(context.refusal(toml("stages = ['none', 'other']")).find("different data"), std::string::npos);
+  EXPECT_NE(context.refusal(toml("stages = []")).find("names no member"), std::string::npos);
+  EXPECT_NE(context.refusal(toml("stages = ['none'], weights = [1, 2]")).find("'weights' has 2 entries"),
             std::string::npos);
-  EXPECT_NE(error_of(context, "stages = ['none'], networks = ['net', 'net']").find("'networks' has 2 entries"),
+  EXPECT_NE(context.refusal(toml("stages = ['none'], networks = ['net', 'net']")).find("'networks' has 2 entries"),
             std::string::npos);
-  EXPECT_NE(error_of(context, "stages = ['none'], weights = [0]").find("all 'weights' are 0"), std::string::npos);
-  EXPECT_NE(error_of(context, "stages = ['none'], name = '../x'").find("'name'"), std::string::npos);
-  EXPECT_THROW(analyse(context, "stages = ['none'], weights = [-1]"), kd::RecipeError);
-  EXPECT_TRUE(context.files.empty());
+  EXPECT_NE(context.refusal(toml("stages = ['none'], weights = [0]")).find("all 'weights' are 0"), std::string::npos);
+  EXPECT_NE(context.refusal(toml("stages = ['none'], name = '../x'")).find("'name'"), std::string::npos);
+  EXPECT_NE(context.refusal(toml("stages = ['none'], weights = [-1]")), "");
+  EXPECT_TRUE(context.tables.empty());
 }
 
 TEST(Ensemble, TakesMembersOfOtherRuns) {
-  FakeContext one_run = two_networks();
-  analyse(one_run, "stages = ['none', 'cutmix'], name = 'both'");
-  FakeContext context, other;
+  FakeAnalysisContext one_run;
+  add_two_networks(one_run);
+  one_run.analyse(toml("stages = ['none', 'cutmix'], name = 'both'"));
+  FakeAnalysisContext context;
   context.add("none", "net", to_tensor(kFirst), kLabels);
-  other.add("cutmix", "net", to_tensor(kSecond), kLabels);
-  context.other_runs["runs/seed_1"] = other.networks();
-  analyse(context, "stages = ['none', 'cutmix'], runs = ['', 'runs/seed_1'], name = 'both'");
-  const auto expected = split_csv(one_run.files.at("ensemble_both.csv"));
-  const auto lines = split_csv(context.files.at("ensemble_both.csv"));
-  EXPECT_EQ(lines[2][0], "runs/seed_1: cutmix/net");
-  EXPECT_EQ(lines[3], expected[3]);
+  context.other_runs["runs/seed_1"].emplace_back(kd::NetworkName{"cutmix", "net"}, to_tensor(kSecond),
+                                                 at::tensor(kLabels, at::kLong));
+  // check() would look for the folder.
+  kd::make<kd::Analysis>(toml("stages = ['none', 'cutmix'], runs = ['', 'runs/seed_1'], name = 'both'"))->run(context);
+  const kd::Table& expected = one_run.tables.at("ensemble_both");
+  const kd::Table& table = context.tables.at("ensemble_both");
+  EXPECT_EQ(table.rows[1][0], kd::Cell("runs/seed_1: cutmix/net"));
+  EXPECT_EQ(table.rows[2], expected.rows[2]);
 }
 
 TEST(Ensemble, ChecksOtherRunsBeforeTraining) {
   const auto analysis = kd::make<kd::Analysis>("{ type = 'ensemble', stages = ['a'], runs = ['no/such/run'] }");
   EXPECT_THROW(analysis->check({{"a", "model"}}), kd::RecipeError);
-  FakeContext context = two_networks();
-  EXPECT_NE(error_of(context, "stages = ['none', 'cutmix'], runs = ['x']").find("'runs' has 1 entries"),
+  FakeAnalysisContext context;
+  add_two_networks(context);
+  EXPECT_NE(context.refusal(toml("stages = ['none', 'cutmix'], runs = ['x']")).find("'runs' has 1 entries"),
             std::string::npos);
 }
 
 TEST(Ensemble, ShowsWhatWasPublishedUnderIt) {
-  FakeContext context = two_networks();
-  analyse(context, "stages = ['none', 'cutmix'], published = [0.8174, 0.0709, 0.0003]");
-  EXPECT_NE(context.printed.find("(published)"), std::string::npos) << context.printed;
-  EXPECT_NE(context.printed.find("0.8174  0.0709  0.0003"), std::string::npos) << context.printed;
-  EXPECT_NE(error_of(context, "stages = ['none'], published = [0.8]").find("wants three numbers"), std::string::npos);
+  FakeAnalysisContext context;
+  add_two_networks(context);
+  context.analyse(toml("stages = ['none', 'cutmix'], published = [0.8174, 0.0709, 0.0003]"));
+  EXPECT_EQ(context.shown[0].rows[3], (kd::Row{"(published)", {}, 0.8174, 0.0709, 0.0003, {}, {}}));
+  context.analyse(toml("stages = ['none', 'cutmix'], published = [0.8174, 0.0709, 0.0003], data = 'cifar100'"));
+  EXPECT_EQ(context.shown[1].rows.size(), 3U) << "the data is another";
+  EXPECT_NE(context.refusal(toml("stages = ['none'], published = [0.8]")).find("wants three numbers"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -2,26 +2,25 @@
 #include <string>
 #include <vector>
 
-#include "../shared/bins.h"
-#include "../shared/find_network.h"
-#include "../shared/tables.h"
 #include "kd/analysis.h"
 #include "kd/calibration.h"
+#include "kd/diagnostics.h"
 #include "kd/plugin.h"
 
 namespace {
 
-using tables::format_number;
-
 class Published final : public kd::Analysis {
  public:
   struct Params : kd::BinSettings {
-    std::string source;
+    std::string source, data;
     std::vector<std::string> stages, networks;
     std::vector<double> accuracy, ece, oe;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("source", &Params::source, "what published the numbers; part of the heading");
+      s.field("data", &Params::data,
+              "the data set that they were published for: where a run has another, nothing is compared; empty: any")
+          .def("");
       s.field("stages", &Params::stages, "the stage that each published network is compared with");
       s.field("networks", &Params::networks,
               "which network of its stage; an empty name, or an empty list: its only one")
@@ -33,51 +32,56 @@ class Published final : public kd::Analysis {
       s.field("oe", &Params::oe, "published overconfidence error of each; an empty list: none was published")
           .def(std::vector<double>{})
           .range(0, 1);
-      bins::declare(s);
+      kd::declare_bins(s);
     }
   };
 
   explicit Published(const Params& params) : params_(params) {
     if (params_.stages.empty()) throw kd::RecipeError("'stages' names no network");
-    const std::size_t networks = params_.stages.size();
-    find_network::require_one_for_each("accuracy", params_.accuracy.size(), networks);
-    if (!params_.networks.empty()) find_network::require_one_for_each("networks", params_.networks.size(), networks);
-    if (!params_.ece.empty()) find_network::require_one_for_each("ece", params_.ece.size(), networks);
-    if (!params_.oe.empty()) find_network::require_one_for_each("oe", params_.oe.size(), networks);
+    kd::require_one_for_each("accuracy", params_.accuracy.size(), "stages", params_.stages.size());
+    for (const auto& [name, size] : {std::pair("networks", params_.networks.size()),
+                                     std::pair("ece", params_.ece.size()), std::pair("oe", params_.oe.size())}) {
+      if (size > 0) kd::require_one_for_each(name, size, "stages", params_.stages.size());
+    }
   }
 
   void check(const std::vector<kd::NetworkName>& networks) const override {
-    for (std::size_t i = 0; i < params_.stages.size(); ++i) find(networks, i);
+    for (std::size_t i = 0; i < params_.stages.size(); ++i)
+      kd::find_network(networks, params_.stages[i], network_of(i));
   }
 
   void run(kd::AnalysisContext& context) override {
-    tables::Line head = {"network", "accuracy", "published_accuracy"};
-    if (!params_.ece.empty()) head.insert(head.end(), {"ece", "published_ece"});
-    if (!params_.oe.empty()) head.insert(head.end(), {"oe", "published_oe"});
-    std::vector<tables::Line> lines = {head};
-    for (std::size_t i = 0; i < params_.stages.size(); ++i) {
-      const kd::AnalysedNetwork& network = find(context.networks(), i);
-      const auto measured = kd::measure_calibration_of_logits(network.test_logits, network.test_labels, params_);
-      tables::Line line = {network.stage + "/" + network.network};
-      const auto add = [&line](double number, double published) {
-        line.push_back(format_number(number, 4, "-"));
-        line.push_back(format_number(published, 4, "-"));
-      };
-      add(measured.accuracy, params_.accuracy[i]);
-      if (!params_.ece.empty()) add(measured.ece, params_.ece[i]);
-      if (!params_.oe.empty()) add(measured.oe, params_.oe[i]);
-      lines.push_back(line);
+    const std::string& data = context.network(params_.stages[0], network_of(0)).data().name;
+    if (!params_.data.empty() && params_.data != data) {
+      context.print("what " + params_.source + " published is of " + params_.data + ", and this run's data is " + data +
+                    ": not compared");
+      return;
     }
-    context.write("published.csv", tables::csv(lines, 1));
-    context.print("measured here, and published by " + params_.source + tables::align(lines));
+    kd::Table table{.name = "published",
+                    .caption = "measured here, and published by " + params_.source,
+                    .columns = {{"network", kd::ColumnType::kText}},
+                    .rows = {}};
+    const auto add_columns = [&](const std::string& measure, kd::ColumnType type, const std::string& title) {
+      table.columns.push_back({measure, type, title});
+      table.columns.push_back({"published_" + measure, type, "published"});
+    };
+    add_columns("accuracy", kd::ColumnType::kShare, "accuracy");
+    if (!params_.ece.empty()) add_columns("ece", kd::ColumnType::kNumber, "ECE");
+    if (!params_.oe.empty()) add_columns("oe", kd::ColumnType::kNumber, "OE");
+    for (std::size_t i = 0; i < params_.stages.size(); ++i) {
+      kd::TrainedModel& network = context.network(params_.stages[i], network_of(i));
+      const auto measured = kd::measure_calibration_of_logits(network.logits(kd::Split::kTest),
+                                                              network.labels(kd::Split::kTest), params_);
+      kd::Row row{network.name().text(), measured.accuracy, params_.accuracy[i]};
+      if (!params_.ece.empty()) row.insert(row.end(), {measured.ece, params_.ece[i]});
+      if (!params_.oe.empty()) row.insert(row.end(), {measured.oe, params_.oe[i]});
+      table.rows.push_back(std::move(row));
+    }
+    context.table(table);
   }
 
  private:
-  template <class Named>
-  const Named& find(const std::vector<Named>& networks, std::size_t i) const {
-    return find_network::find(networks, params_.stages[i],
-                              params_.networks.empty() ? std::string() : params_.networks[i], "published");
-  }
+  std::string network_of(std::size_t i) const { return params_.networks.empty() ? std::string() : params_.networks[i]; }
 
   const Params params_;
 };

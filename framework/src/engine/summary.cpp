@@ -1,0 +1,84 @@
+// summary.h
+#include "engine/summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/table_views.h"
+
+namespace kd {
+namespace {
+
+/// Whether stage `control` trains the network of `student` on labels alone. One that teaches the student is no control
+/// of it: what a student gains over its own teacher is another question.
+bool is_control(const StagePlan& control, const StageResult& control_result, const StagePlan& student,
+                const StageResult& student_result) {
+  if (!control.teachers.empty() || control.scheme.type != "supervised") return false;
+  if (control_result.networks.size() != 1 || student_result.networks.size() != 1) return false;
+  const bool teaches = std::any_of(student.teachers.begin(), student.teachers.end(), [&](const TeacherPlan& teacher) {
+    return teacher.run.empty() && teacher.stage == control.name;
+  });
+  const ComponentSpec &one = control_result.networks[0].model, &other = student_result.networks[0].model;
+  return !teaches && one.type == other.type && one.parameters == other.parameters;
+}
+
+}  // namespace
+
+Table summary_table(const std::vector<StageResult>& stages) {
+  Table table{.name = "summary",
+              .caption = "every network of the run on its test split",
+              .columns = {{"stage", ColumnType::kText},
+                          {"network", ColumnType::kText},
+                          {"parameters", ColumnType::kCount},
+                          {"epochs", ColumnType::kCount},
+                          {"top1", ColumnType::kShare, "top-1"},
+                          {"top5", ColumnType::kShare, "top-5"},
+                          {"nll", ColumnType::kNumber, "NLL"}},
+              .rows = {}};
+  for (const auto& [name, value] : calibration_measures({})) {
+    const std::string measure = name;
+    const bool shown = measure == "ece" || measure == "oe";
+    table.columns.push_back({measure, ColumnType::kNumber,
+                             measure == "ece"  ? "ECE"
+                             : measure == "oe" ? "OE"
+                                               : "",
+                             shown});
+  }
+  table.columns.push_back({"samples", ColumnType::kCount, "", false});
+  table.columns.push_back({"seconds", ColumnType::kSeconds});
+  for (const StageResult& stage : stages) {
+    for (const NetworkResult& network : stage.networks) {
+      const ClassificationResult& test = network.test;
+      Row row{stage.stage, network.name, network.parameters, stage.epochs, test.top1, test.top5, test.nll};
+      for (const auto& [name, value] : calibration_measures(test.calibration)) row.emplace_back(value);
+      row.emplace_back(test.samples);
+      row.emplace_back(stage.seconds);
+      table.rows.push_back(std::move(row));
+    }
+  }
+  return table;
+}
+
+std::string result_text(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
+  Table table = summary_table(stages);
+  auto row = table.rows.begin();
+  for (const StageResult& stage : stages) {
+    for (std::size_t i = 0; i < stage.networks.size(); ++i, ++row) {
+      if (stage.reused) row->back() = "reused";
+    }
+  }
+  std::string text = to_console(table);
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    if (plan.stages[i].teachers.empty()) continue;
+    for (std::size_t j = 0; j < stages.size(); ++j) {
+      if (!is_control(plan.stages[j], stages[j], plan.stages[i], stages[i])) continue;
+      const double points = 100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1);
+      text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage, points);
+      break;
+    }
+  }
+  return text;
+}
+
+}  // namespace kd
