@@ -21,6 +21,10 @@ def losses(folder):
     return (folder / "metrics.jsonl").read_text().splitlines()
 
 
+def latest(runs):
+    return max(pathlib.Path(runs).glob("recipe/*"), key=lambda folder: folder.stat().st_mtime)
+
+
 def start(*more):
     return subprocess.Popen([KDRUN, "run", "recipe.toml", "--device", "cpu", *SLOW, *more], stderr=subprocess.PIPE, text=True)
 
@@ -59,6 +63,20 @@ def a_killed_run_goes_on():
     assert losses(resumed) == losses(whole)
 
 
+def a_run_killed_within_a_long_epoch_goes_on_there():
+    long = ["data.train=24000", "train.batch_size=4", "train.epochs=1", "train.checkpoint_seconds=0.2", "train.optimizer.lr=0.001"]
+    whole = train("recipe.toml", "whole", *long)
+    process = subprocess.Popen([KDRUN, "run", "recipe.toml", "--device", "cpu", *long], stderr=subprocess.PIPE, text=True)
+    while not list(pathlib.Path("runs/.stages").glob("teacher-*/ckpt/last")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = kdrun("run", "recipe.toml", "--device", "cpu", *long)
+    assert "going on after 0 of 1 epochs and" in done.stderr, done.stderr
+    assert weights(latest("runs")) == weights(whole)
+
+
 def two_processes_train_a_stage_once():
     processes = [start() for _ in range(2)]
     texts = [process.communicate()[1] for process in processes]
@@ -91,6 +109,6 @@ def stopped_runs_say_so():
     kdrun("eval", folder, code=4)
 
 
-main([a_signal_stops_at_a_checkpoint_and_the_same_command_goes_on, a_killed_run_goes_on, two_processes_train_a_stage_once,
+main([a_signal_stops_at_a_checkpoint_and_the_same_command_goes_on, a_killed_run_goes_on, a_run_killed_within_a_long_epoch_goes_on_there, two_processes_train_a_stage_once,
       a_process_that_waits_for_another_can_be_stopped,
       stopped_runs_say_so])

@@ -80,6 +80,10 @@ void StageLoop::run_epoch() {
     if (batch_ == answered) answered = prepare_answers(order);
     run_step(order_on_device);
     if (stop_requested()) stop();
+    if (batch_ < batches_ && checkpoint_is_due()) {
+      check_meters();
+      save(/*finished=*/false);
+    }
     report_step();
   }
   ++epoch_;
@@ -160,9 +164,8 @@ void StageLoop::end_epoch() {
                            .networks = std::move(numbers)});
   batch_ = 0;
   const bool finished = last || stopped_early_;
-  const double since_save = std::chrono::duration<double>(Clock::now() - last_save_).count();
   const bool new_best = is_best_ && parts_.training_data().has_validation();
-  if (finished || new_best || since_save >= plan_.train.checkpoint_seconds) save(finished);
+  if (finished || new_best || plan_.train.checkpoint_seconds == 0 || checkpoint_is_due()) save(finished);
 }
 
 std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& numbers) {
@@ -273,9 +276,18 @@ void StageLoop::save(bool finished) {
   last_save_ = Clock::now();
 }
 
-void StageLoop::stop() {
+bool StageLoop::checkpoint_is_due() const {
+  const double every = plan_.train.checkpoint_seconds;
+  return every > 0 && std::chrono::duration<double>(Clock::now() - last_save_).count() >= every;
+}
+
+void StageLoop::check_meters() const {
   // A checkpoint of a network that has diverged would replace the last good one.
   for (const auto& [network, meter] : meters_) check_finite(network, meter.means());
+}
+
+void StageLoop::stop() {
+  check_meters();
   save(/*finished=*/false);
   throw Error(fmt::format("stopped in stage '{}' after {} steps, at a checkpoint; the same command goes on from there",
                           plan_.name, step_),
@@ -317,7 +329,8 @@ void StageLoop::restore(const std::filesystem::path& folder) {
     if (!on_device.empty()) meters_[network->name()].restore(meter_prefix(network->name()), on_device);
   }
   context_.progress.say(
-      fmt::format("stage {}: going on after {} of {} epochs", plan_.name, epoch_, plan_.train.epochs));
+      fmt::format("stage {}: going on after {} of {} epochs{}", plan_.name, epoch_, plan_.train.epochs,
+                  batch_ > 0 ? fmt::format(" and {} of {} batches", batch_, batches_) : std::string()));
 }
 
 }  // namespace kd

@@ -46,6 +46,10 @@ class StageLoop final : public Updater {
   std::pair<double, double> evaluate(std::map<std::string, Numbers>& numbers);
   void follow(double top1, double loss);
   void write_records(const std::map<std::string, Numbers>& numbers);
+  /// Whether the time between two checkpoints has passed.
+  bool checkpoint_is_due() const;
+  /// Throws where a mean of the epoch so far is not finite.
+  void check_meters() const;
   void save(bool finished);
   [[noreturn]] void stop();
   void check_finite(const std::string& network, const Numbers& means) const;

@@ -55,7 +55,7 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
       .def(0)
       .range(0, 1024);
   s.field("checkpoint_seconds", &T::checkpoint_seconds,
-          "least time between two checkpoints, which are made at the end of an epoch")
+          "time between two checkpoints, within an epoch too; 0: one at the end of each epoch")
       .def(60.0)
       .at_least(0);
 }
