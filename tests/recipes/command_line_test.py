@@ -93,7 +93,7 @@ def eval_gives_the_numbers_of_the_run():
     assert all(0 < item["ece"] < 1 and item["oe"] <= item["ece"] and 0 < item["brier"] < 2 for item in again), again
     other = json.loads(kdrun("eval", folder / "stages" / "student", "--data", '{ type = "glyphs", test = 50, seed = 9 }', "--json").stdout)
     assert len(other) == 1 and other[0]["top1"] != again[0]["top1"]
-    assert "is no run folder" in kdrun("eval", "nowhere", code=4).stderr
+    assert "does not exist" in kdrun("eval", "nowhere", code=4).stderr
 
 
 def an_ensemble_of_unknown_stages_is_refused_before_training():

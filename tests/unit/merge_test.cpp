@@ -224,7 +224,8 @@ TEST(Override, SaysThatAKeyAndAValueAreWanted) {
 
 TEST(Override, SaysThatAStringNeedsQuotes) {
   EXPECT_EQ(problem("title=new"),
-            "override 'title=new':7: error: 'new' is no TOML value\n    hint: a string needs quotes: 'title=\"new\"'");
+            "override 'title=new':7: error: 'new' is no TOML value\n    hint: a string needs quotes, and a shell takes "
+            "one pair away: 'title=\"new\"'");
 }
 
 TEST(Override, PointsAtTheStepThatIsWrong) {

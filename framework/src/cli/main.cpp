@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <map>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -28,6 +30,10 @@ std::vector<std::string> with_default_command(std::vector<std::string> arguments
     return std::find(commands.begin(), commands.end(), argument) != commands.end();
   };
   const bool words_first = !arguments.empty() && !arguments.front().starts_with("-");
+  const bool is_path =
+      words_first && (arguments.front().find('/') != std::string::npos || std::filesystem::exists(arguments.front()));
+  if (is_path && !is_command(arguments.front()) && !arguments.front().ends_with(".toml"))
+    throw kd::RecipeError({}, fmt::format("'{}' is no recipe: its name does not end in .toml", arguments.front()));
   if (words_first && !is_command(arguments.front()) && !arguments.front().ends_with(".toml")) {
     // A word that people know from other programs, before the nearest one.
     const std::string meant = arguments.front() == "train" ? "run" : kd::nearest_name(arguments.front(), commands);
@@ -42,8 +48,52 @@ std::vector<std::string> with_default_command(std::vector<std::string> arguments
   return arguments;
 }
 
+/// "did you mean '--profile'?" for the first option that the command does not know.
+std::string option_hint(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const CLI::App* command = &app;
+  for (const CLI::App* below = command; below != nullptr;) {
+    command = below;
+    below = nullptr;
+    for (const CLI::App* one : command->get_subcommands([](const CLI::App* sub) { return sub->parsed(); })) below = one;
+  }
+  std::vector<std::string> known;
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  for (const std::string& argument : arguments) {
+    const std::string name = argument.substr(0, argument.find('='));
+    if (!name.starts_with("--") || std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string meant = kd::nearest_name(name, known);
+    return meant.empty() ? fmt::format("options of '{}': {}", command->get_name(), fmt::join(known, ", "))
+                         : "did you mean '" + meant + "'?";
+  }
+  return fmt::format("'kdrun {}--help' shows what it takes",
+                     command->get_name() == "kdrun" ? "" : command->get_name() + " ");
+}
+
+/// Examples of each command, shown below its options.
+void add_examples(CLI::App& app) {
+  const std::map<std::string, std::string> examples = {
+      {"validate", "kdrun validate R.toml --profile small"},
+      {"config", "kdrun config R.toml\n  kdrun config R.toml --explain stage.student.ema"},
+      {"list", "kdrun list\n  kdrun list loss --libraries"},
+      {"augment", "kdrun augment R.toml --stage student --out sheet.png"},
+      {"eval", "kdrun eval runs/ekd/20260101-120000-0123abcd\n  kdrun eval runs/ekd/…/stages/student --bins 100"},
+      {"compare", "kdrun compare runs/ekd/*\n  kdrun compare runs/ekd/* --format latex"},
+      {"export", "kdrun export runs/ekd/20260101-120000-0123abcd --format pth --out weights"},
+      {"data", "kdrun data fetch cifar100\n  kdrun data verify"},
+      {"doctor", "kdrun doctor"},
+      {"new", "kdrun new plugin loss my_loss\n  kdrun new plugin loss my_loss --outside my_loss"}};
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (const auto found = examples.find(command->get_name()); found != examples.end())
+      command->footer("Examples:\n  " + found->second);
+  }
+}
+
 int run(const std::vector<std::string>& arguments) {
-  CLI::App app{"kdrun: knowledge distillation from recipes", "kdrun"};
+  CLI::App app{
+      "kdrun: knowledge distillation from recipes\n  kdrun RECIPE.toml [key=value …] [options]    trains a recipe",
+      "kdrun"};
   app.set_version_flag("--version", "kdrun " KD_VERSION);
   app.require_subcommand(1);
   app.footer(
@@ -67,12 +117,14 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_data(app);
   kd::cli::add_doctor(app);
   kd::cli::add_new(app);
+  add_examples(app);
   std::vector<std::string> reversed = with_default_command(arguments, app);
   std::reverse(reversed.begin(), reversed.end());  // as CLI11 wants them
   try {
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(kd::ExitCode::kUsage);
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
+    throw kd::RecipeError({}, error.what(), option_hint(app, arguments));
   }
   return 0;
 }

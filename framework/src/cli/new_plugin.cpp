@@ -54,7 +54,11 @@ void check_name(const std::string& name) {
                       "lower-case letters, digits and '_', a letter first");
 }
 
-std::string folder_of_kind(const std::string& kind) { return kind == "analysis" ? "analyses" : kind + "s"; }
+/// The plural, as the folders under plugins/ are called.
+std::string folder_of_kind(const std::string& kind) {
+  if (kind == "analysis") return "analyses";
+  return kind + (kind.ends_with('s') ? "es" : "s");
+}
 
 void write_plugin(const std::string& kind, const std::string& name, const std::string& outside) {
   const auto& kinds = component_kinds();

@@ -82,6 +82,7 @@ void check_stage(const StagePlan& plan, const RunContext& context, Diagnostics& 
   try {
     call_component(what, [&] {
       check_schedules(plan, context, diagnostics);
+      warn_of_settings(plan, context);
       StageParts parts(plan, context);
       parts.prepare_trial();
       try_steps(plan, parts);

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <functional>
 #include <set>
+#include <thread>
 
 #include "data/transfer.h"
 #include "kd/logits.h"
@@ -170,6 +171,29 @@ void check_schedules(const StagePlan& plan, const RunContext& context, Diagnosti
                       fmt::format("stage '{}': {}: '{}' is {} in epoch {} by its schedule, and must be {}", plan.name,
                                   what, field.name, schedule->value(*wrong), wrong->whole_epoch() + 1, range));
   });
+}
+
+void warn_of_settings(const StagePlan& plan, const RunContext& context) {
+  const auto warn = [&](const std::string& text) {
+    context.progress.warn(fmt::format("stage '{}': {}", plan.name, text));
+  };
+  const ComponentSpec& schedule = plan.train.schedule;
+  const bool plateau = schedule && (schedule.type == "plateau" ||
+                                    schedule.parameters.to_toml().find("\"plateau\"") != std::string::npos);
+  if ((plan.train.early_stopping > 0 || plateau) && !context.data->get(plan.data).has_validation()) {
+    warn(fmt::format("{} watches the test split, because there is no validation split: data.validation = N makes one",
+                     plateau ? "the schedule 'plateau'" : "early_stopping"));
+  }
+  const auto processors = static_cast<std::int64_t>(std::thread::hardware_concurrency());
+  if (processors > 0 && plan.train.threads > processors)
+    warn(fmt::format("threads = {}, and there are {} processors", plan.train.threads, processors));
+  const Value* milestones = schedule ? schedule.parameters.find("milestones") : nullptr;
+  if (milestones == nullptr || !milestones->is_list()) return;
+  for (const Value& milestone : milestones->as_list()) {
+    if (!milestone.is_int() || milestone.as_int() < plan.train.epochs) continue;
+    warn(fmt::format("the milestone {} is not before the end of its {} epochs", milestone.as_int(), plan.train.epochs));
+    return;
+  }
 }
 
 void try_steps(const StagePlan& plan, StageParts& parts) {

@@ -59,8 +59,22 @@ void Diagnostics::add(const std::exception& error, const Location& location, con
   const auto* own = dynamic_cast<const Error*>(&error);
   only_files_ &= own != nullptr && own->code() == ExitCode::kCorrupt;
   for (Problem problem : own != nullptr ? own->problems() : std::vector<Problem>{{{}, message_of(error), {}}}) {
-    if (!problem.location.source) problem.location = location;
-    if (!problem.message.starts_with(what)) problem.message = what + ": " + problem.message;
+    if (problem.message.starts_with(what)) {
+      problems_.push_back(std::move(problem));
+      continue;
+    }
+    // One cause, such as a data set that is not there, is one problem of all the stages that it stops.
+    const std::string cause = ": " + problem.message;
+    const bool placed = problem.location.source != nullptr;
+    const auto same = std::find_if(problems_.begin(), problems_.end(), [&](const Problem& known) {
+      return !placed && known.message.ends_with(cause) && known.hint == problem.hint;
+    });
+    if (same != problems_.end()) {
+      same->message.insert(same->message.size() - cause.size(), ", " + what);
+      continue;
+    }
+    if (!placed) problem.location = location;
+    problem.message = what + cause;
     problems_.push_back(std::move(problem));
   }
 }
@@ -138,14 +152,19 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   for (const auto& [synonym, meant] : kSynonyms) {
     if (plain == synonym && is_known(meant)) return std::string(meant);
   }
+  const auto shared_letters = [&plain](const std::string& candidate) {
+    const auto end = std::mismatch(plain.begin(), plain.end(), candidate.begin(), candidate.end());
+    return static_cast<std::size_t>(end.first - plain.begin());
+  };
   std::string nearest;
   std::size_t best = std::max<std::size_t>(1, name.size() / 3) + 1;
   for (const std::string& candidate : known) {
     const std::size_t distance = edit_distance(plain, candidate);
-    if (distance < best) {
-      best = distance;
-      nearest = candidate;
-    }
+    // Of two as near, the one that begins alike: kdd is kd rather than dkd.
+    const bool as_near = distance == best && shared_letters(candidate) > shared_letters(nearest);
+    if (distance > best || (distance == best && (nearest.empty() || !as_near))) continue;
+    best = distance;
+    nearest = candidate;
   }
   // A word that only one name begins with is meant for it, as temp is, unless one letter makes another name of it.
   const auto begins = [&plain](const std::string& candidate) {

@@ -162,9 +162,11 @@ void apply_override(Value& recipe, const std::string& text, Diagnostics& diagnos
     value = Value::parse(std::string_view(text).substr(equals + 1));
   } catch (const RecipeError&) {
     const std::string given = text.substr(equals + 1);
-    diagnostics.error(
-        place(equals + 1), fmt::format("'{}' is no TOML value", given),
-        given.empty() ? "" : fmt::format("a string needs quotes: '{}=\"{}\"'", text.substr(0, equals), given));
+    diagnostics.error(place(equals + 1), fmt::format("'{}' is no TOML value", given),
+                      given.empty() || text.starts_with("seed=")
+                          ? ""
+                          : fmt::format("a string needs quotes, and a shell takes one pair away: '{}=\"{}\"'",
+                                        text.substr(0, equals), given));
     return;
   }
   place_all(value, place(equals + 1));

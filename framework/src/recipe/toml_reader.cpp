@@ -91,10 +91,30 @@ Value read_toml(std::string_view text, const std::string& source) {
   return read_document(text, {std::make_shared<const std::string>(source)});
 }
 
+namespace {
+
+/// Why a file cannot be read, with the recipe of its folder that was probably meant.
+[[noreturn]] void refuse_file(const std::filesystem::path& file) {
+  const Location place{std::make_shared<const std::string>(file.string()), 0, 0};
+  if (std::filesystem::is_directory(file)) throw RecipeError(place, "this is a folder, and a recipe is a TOML file");
+  if (std::filesystem::exists(file)) throw RecipeError(place, "this file cannot be read");
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  if (!std::filesystem::is_directory(folder))
+    throw RecipeError(place, "there is no folder " + folder.string(),
+                      "the current folder is " + std::filesystem::current_path().string());
+  std::vector<std::string> names;
+  for (const auto& item : std::filesystem::directory_iterator(folder)) {
+    if (item.path().extension() == ".toml") names.push_back(item.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  throw RecipeError(place, "there is no such file", name_hint(file.filename().string(), names, "recipes there"));
+}
+
+}  // namespace
+
 Value read_toml_file(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
-  if (!stream || std::filesystem::is_directory(file))
-    throw RecipeError({std::make_shared<const std::string>(file), 0, 0}, "cannot read this file");
+  if (!stream || std::filesystem::is_directory(file)) refuse_file(file);
   const std::string text(std::istreambuf_iterator<char>(stream), {});
   return read_toml(text, file);
 }

@@ -1,0 +1,88 @@
+"""What kdrun answers to mistakes: where, what, and what to do."""
+
+import os
+import pathlib
+import shutil
+
+from program import KDRUN, SOURCE, kdrun, main, train
+
+
+def plugins_are_written_where_those_of_their_kind_lie():
+    for kind in ("dataset", "model", "augmentation", "loss", "scheme", "optimizer", "schedule", "analysis"):
+        pathlib.Path("plugins").mkdir(exist_ok=True)
+        kdrun("new", "plugin", kind, f"demo_{kind}")
+    written = {folder.name for folder in pathlib.Path("plugins").iterdir()}
+    assert written == {folder.name for folder in (SOURCE / "plugins").iterdir() if folder.is_dir()}, written
+
+
+def a_recipe_that_is_not_there_is_said_with_the_nearest():
+    assert "did you mean 'recipe.toml'?" in kdrun("recipie.toml", code=2).stderr
+    assert "there is no folder" in kdrun("nowhere/recipe.toml", code=2).stderr
+    assert "its name does not end in .toml" in kdrun("recipes/recipe.tml", code=2).stderr
+    assert "this is a folder" in kdrun("run", ".", code=2).stderr
+
+
+def unknown_options_are_answered_with_the_nearest():
+    assert "did you mean '--profile'?" in kdrun("recipe.toml", "--profil", "smoke", code=2).stderr
+    assert "did you mean '--libraries'?" in kdrun("list", "--librarys", code=2).stderr
+    assert "kdrun eval --help" in kdrun("eval", code=2).stderr
+
+
+def what_is_no_finished_stage_is_told_apart():
+    run = train("recipe.toml", "runs")
+    assert "does not exist" in kdrun("eval", "nowhere", code=4).stderr
+    error = kdrun("eval", run / "stages/studnet", code=4).stderr
+    assert "has no finished stage 'studnet'" in error and "did you mean 'student'?" in error, error
+    error = kdrun("eval", run.parent, code=4).stderr
+    assert f"its last run is {run}" in error, error
+    error = kdrun("compare", run.parent, code=4).stderr
+    assert f"the runs in it are {run.parent}/*" in error, error
+    shutil.copytree(run, "copy", symlinks=True)
+    error = kdrun("eval", "copy", code=4).stderr
+    assert "cp -rL" in error, error
+    stages = [line.split()[0] for line in kdrun("eval", run).stdout.splitlines()]
+    assert stages == ["teacher", "student"], "in the order of the recipe"
+    (run / "stages/teacher").unlink()
+    (run / "stages/student").unlink()
+    assert "the command that began it goes on" in kdrun("export", run, "--out", "weights", code=4).stderr
+
+
+def one_cause_is_one_error():
+    error = kdrun("validate", "recipe.toml", 'data={type="mnist"}', "--data-root", "/nonexistent", code=4).stderr
+    assert error.count("error:") == 1 and "stage 'teacher', stage 'student'" in error, error
+
+
+def what_is_allowed_and_seldom_meant_is_warned_of():
+    text = kdrun("validate", "recipe.toml", "train.early_stopping=2").stderr
+    assert "stage 'student': early_stopping watches the test split" in text, text
+    text = kdrun("validate", "recipe.toml", 'train.schedule={type="plateau"}').stderr
+    assert "the schedule 'plateau' watches the test split" in text, text
+    assert "watches" not in kdrun("validate", "recipe.toml", "train.early_stopping=2", "data.validation=64").stderr
+    text = kdrun("validate", "recipe.toml", f"train.threads={os.cpu_count() + 1}").stderr
+    assert f"and there are {os.cpu_count()} processors" in text, text
+    text = kdrun("validate", "recipe.toml", 'train.schedule={type="multistep", milestones=[2, 30]}').stderr
+    assert "the milestone 30 is not before the end of its 3 epochs" in text, text
+
+
+def a_seed_that_is_no_number_gets_no_advice_on_quotes():
+    assert "quotes" not in kdrun("validate", "recipe.toml", "--seed", "one", code=2).stderr
+    assert "a string needs quotes" in kdrun("validate", "recipe.toml", "data.type=mnist", code=2).stderr
+
+
+def the_reference_of_settings_answers():
+    text = kdrun("describe", "train").stdout
+    assert "early_stopping" in text and "default 1" in text, text
+    assert "checkpoint" in kdrun("describe", "teachers").stdout
+    assert "which loss?" in kdrun("describe", "loss", code=2).stderr
+    assert "did you mean 'kd'?" in kdrun("describe", "loss", "kdd", code=2).stderr
+
+
+def published_numbers_of_other_data_are_not_shown():
+    analysis = 'analysis=[{ type = "published", source = "a paper", data = "cifar100", stages = ["student"], accuracy = [0.5] }]'
+    assert "of cifar100, and this run's data is glyphs: not compared" in kdrun("recipe.toml", "--device", "cpu", analysis).stderr
+    assert "published" not in kdrun("compare", next(pathlib.Path("runs/recipe").iterdir())).stdout
+
+
+main([plugins_are_written_where_those_of_their_kind_lie, a_recipe_that_is_not_there_is_said_with_the_nearest, unknown_options_are_answered_with_the_nearest,
+      what_is_no_finished_stage_is_told_apart, one_cause_is_one_error, what_is_allowed_and_seldom_meant_is_warned_of,
+      a_seed_that_is_no_number_gets_no_advice_on_quotes, the_reference_of_settings_answers, published_numbers_of_other_data_are_not_shown])
