@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "../shared/apply_operations.h"
-#include "kd/testing/basics.h"
 #include "../shared/pil_golden.h"
+#include "kd/testing/basics.h"
 
 namespace {
 
