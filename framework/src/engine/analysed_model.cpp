@@ -160,7 +160,9 @@ std::unique_ptr<AnalysedModel> load_analysed(const std::filesystem::path& run, c
     try {
       return find_network(names, stage, network);
     } catch (const RecipeError& error) {
-      throw FileError(fmt::format("{}: {}", folder.string(), error.what()));
+      std::vector<Problem> problems = error.problems();
+      for (Problem& problem : problems) problem.message = fmt::format("{}: {}", folder.string(), problem.message);
+      throw FileError(std::move(problems));
     }
   }();
   auto data = std::make_unique<TrainingData>(load_training_data(settings.data, data_root, 0, device));
