@@ -1,6 +1,8 @@
 // kdrun augment: a picture of what the networks of a stage will see, to be looked at before training.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/command.h"
 #include "data/contact_sheet.h"
 #include "engine/stage_parts.h"
@@ -30,6 +32,8 @@ const StagePlan& find_stage(const ExperimentPlan& plan, const std::string& name)
 void show_augmentations(const Arguments& given) {
   const ExperimentPlan plan = given.recipe.read();
   const StagePlan& stage = find_stage(plan, given.stage);
+  if (std::filesystem::path(given.output).extension() != ".png")
+    throw RecipeError({}, fmt::format("--out {}: a PNG file is written", given.output), "let its name end in .png");
   if (std::filesystem::exists(given.output))
     throw Error(given.output + " exists already; nothing was written. Give another name with --out");
   const TrainingData data = load_training_data(stage.data, data_root(given.recipe.data_root),
@@ -37,9 +41,16 @@ void show_augmentations(const Arguments& given) {
   const AugmentationChain augmentations(stage.train.augment, data.info);
   const ContactSheet sheet = make_contact_sheet(data, augmentations, stage_key(plan, stage), given.rows, given.columns);
   write_file(given.output, encode_png(sheet.picture));
-  for (const MixedTile& tile : sheet.mixed) {
+  constexpr std::size_t kMostTold = 8;
+  for (std::size_t i = 0; i < std::min(kMostTold, sheet.mixed.size()); ++i) {
+    const MixedTile& tile = sheet.mixed[i];
     fmt::print("row {} column {}: {:.3f} '{}' + {:.3f} '{}'\n", tile.row, tile.column, tile.weight, tile.label,
                1 - tile.weight, tile.partner);
+  }
+  if (sheet.mixed.size() > kMostTold) fmt::print("… and {} more mixed images\n", sheet.mixed.size() - kMostTold);
+  const Value* scheme = stage.resolved.find("scheme");
+  if (scheme != nullptr && scheme->find("mix") != nullptr) {
+    fmt::print("the scheme '{}' also mixes images itself, by its 'mix': that is not drawn\n", stage.scheme.type);
   }
   fmt::print("wrote {}: column 0 as stored, then {} epochs{}\n", given.output, given.columns,
              augmentations.view_names().empty()

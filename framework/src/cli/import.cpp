@@ -46,6 +46,9 @@ std::filesystem::path beside(std::filesystem::path file) {
 
 void take_weights(const Arguments& given) {
   load_plugins_with_warnings(given.folders);
+  const auto output = given.output.empty() ? beside(given.file) : std::filesystem::path(given.output);
+  if (!given.model.empty() && std::filesystem::exists(output))
+    throw Error(output.string() + " exists already; nothing was written. Give another name with --out");
   const Weights weights = read_weights(given.file);
   if (given.model.empty()) {
     show(weights.tensors);
@@ -54,9 +57,6 @@ void take_weights(const Arguments& given) {
                weights.tensors.size());
     return;
   }
-  const auto output = given.output.empty() ? beside(given.file) : std::filesystem::path(given.output);
-  if (std::filesystem::exists(output))
-    throw Error(output.string() + " exists already; nothing was written. Give another name with --out");
   const ImportedWeights imported = import_weights(weights, {.source = given.file,
                                                             .model = given.model,
                                                             .data = given.data,

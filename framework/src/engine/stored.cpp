@@ -127,13 +127,33 @@ std::vector<std::filesystem::path> finished_stages(const std::filesystem::path& 
   return folders;
 }
 
+namespace {
+
+/// A component that an option of the command line gives as TOML.
+ComponentSpec parse_option(const std::string& option, const std::string& kind, const std::vector<FieldInfo>& extras,
+                           const std::string& text) {
+  try {
+    return parse_component(kind, extras, text);
+  } catch (const RecipeError& error) {
+    std::vector<Problem> problems = error.problems();
+    const bool is_name = registered_components().fields(kind, text) != nullptr;
+    for (Problem& problem : problems) {
+      problem.location.source = std::make_shared<const std::string>(option);
+      if (is_name) problem.hint = fmt::format("write {} '{{ type = \"{}\" }}'", option, text);
+    }
+    throw RecipeError(std::move(problems));
+  }
+}
+
+}  // namespace
+
 std::vector<Evaluation> evaluate_stage(const std::filesystem::path& stage_folder, const std::string& checkpoint,
                                        const std::string& data, const std::filesystem::path& data_root,
                                        at::Device device, const BinSettings& bins) {
   const StageResult result = require_result(stage_folder);
   const auto settings = read_stage_settings(stage_folder / "settings.toml", registered_components());
   const ComponentSpec spec =
-      data.empty() ? settings.data : parse_component("dataset", fields_of<DataSelection>(), data);
+      data.empty() ? settings.data : parse_option("--data", "dataset", fields_of<DataSelection>(), data);
   flush_denormals();
   const TrainingData set = load_training_data(spec, data_root, 0, device);
   std::vector<Evaluation> evaluations;
@@ -153,7 +173,7 @@ std::vector<std::filesystem::path> export_stage(const std::filesystem::path& sta
   for (const NetworkResult& network : result.networks) {
     files.push_back(folder / fmt::format("{}-{}.{}", result.stage, network.name, format));
     if (std::filesystem::exists(files.back()))
-      throw Error(files.back().string() + " exists already; nothing was written");
+      throw Error(files.back().string() + " exists already; nothing was written. Give another folder with --out");
   }
   std::filesystem::create_directories(folder);
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -198,11 +218,13 @@ TensorMap renamed(const TensorMap& weights, const std::vector<std::pair<std::str
 
 ImportedWeights import_weights(const Weights& weights, const ImportRequest& request) {
   const Placement placement;
-  const ComponentSpec data = parse_component("dataset", fields_of<DataSelection>(), request.data);
-  ImportedWeights imported{
-      .tensors = weights.tensors,
-      .network = {.name = "model", .model = parse_component("model", {}, request.model), .parameters = 0, .test = {}},
-      .notes = weights.notes};
+  const ComponentSpec data = parse_option("--data", "dataset", fields_of<DataSelection>(), request.data);
+  ImportedWeights imported{.tensors = weights.tensors,
+                           .network = {.name = "model",
+                                       .model = parse_option("--model", "model", {}, request.model),
+                                       .parameters = 0,
+                                       .test = {}},
+                           .notes = weights.notes};
   const auto set = request.evaluate
                        ? std::make_optional(load_training_data(data, request.data_root, 0, placement.device))
                        : std::nullopt;

@@ -153,6 +153,9 @@ std::vector<std::string> load_plugins(const std::vector<std::string>& more_folde
       if (item.path().extension() == ".so") files.push_back(item.path());
     }
     std::sort(files.begin(), files.end());
+    if (files.empty() && std::filesystem::is_directory(folder) && folder != own_plugins() &&
+        seen->insert(folder).second)
+      registry().refuse(folder, "there is no plugin library in it, and --plugin-dir or KDRUN_PLUGIN_PATH names it");
     for (const std::filesystem::path& file : files) {
       if (!seen->insert(std::filesystem::weakly_canonical(file)).second) continue;
       try {

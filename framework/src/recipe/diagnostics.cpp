@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <filesystem>
 #include <new>
 #include <numeric>
 #include <tuple>
@@ -108,6 +109,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string message_of(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "there is not enough memory";
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
+    return file->path1().string() + ": " + file->code().message();
   std::string message = error.what();
   for (const char* stack : {"\nException raised from ", "\nframe #"}) message = message.substr(0, message.find(stack));
   return message;
