@@ -69,6 +69,29 @@ def a_seed_that_is_no_number_gets_no_advice_on_quotes():
     assert "a string needs quotes" in kdrun("validate", "recipe.toml", "data.type=mnist", code=2).stderr
 
 
+def options_that_hold_tables_are_named():
+    run = train("recipe.toml", "runs")
+    weights = run / "stages/teacher/ckpt/last/model.safetensors"
+    error = kdrun("import", weights, "--model", "mlp", "--out", "out.safetensors", code=2).stderr
+    assert "--model" in error and "write --model '{ type = \"mlp\" }'" in error, error
+    error = kdrun("import", weights, "--model", '{ type = "mlpp" }', "--out", "out.safetensors", code=2).stderr
+    assert error.startswith("--model") and "did you mean 'mlp'?" in error, error
+    error = kdrun("eval", run, "--data", "{ type = 'glyph' }", code=2).stderr
+    assert error.startswith("--data") and "did you mean 'glyphs'?" in error, error
+
+
+def files_that_cannot_be_made_are_named_plainly():
+    pathlib.Path("file").write_text("")
+    error = kdrun("recipe.toml", "--run-dir", "file/runs", code=1).stderr
+    assert "file/runs" in error and "filesystem error" not in error, error
+    pathlib.Path("empty").mkdir()
+    assert "there is no plugin library in it" in kdrun("list", "loss", "--plugin-dir", "empty").stdout
+    assert "let its name end in .png" in kdrun("augment", "recipe.toml", "--stage", "teacher", "--out", "sheet.jpg", code=2).stderr
+    scheme = 'stage.student.scheme={ type = "mixup_kd" }'
+    text = kdrun("augment", "recipe.toml", "--stage", "student", "--out", "sheet.png", scheme).stdout
+    assert "the scheme 'mixup_kd' also mixes images itself" in text, text
+
+
 def the_reference_of_settings_answers():
     text = kdrun("describe", "train").stdout
     assert "early_stopping" in text and "default 1" in text, text
@@ -85,4 +108,5 @@ def published_numbers_of_other_data_are_not_shown():
 
 main([plugins_are_written_where_those_of_their_kind_lie, a_recipe_that_is_not_there_is_said_with_the_nearest, unknown_options_are_answered_with_the_nearest,
       what_is_no_finished_stage_is_told_apart, one_cause_is_one_error, what_is_allowed_and_seldom_meant_is_warned_of,
-      a_seed_that_is_no_number_gets_no_advice_on_quotes, the_reference_of_settings_answers, published_numbers_of_other_data_are_not_shown])
+      a_seed_that_is_no_number_gets_no_advice_on_quotes, options_that_hold_tables_are_named,
+      files_that_cannot_be_made_are_named_plainly, the_reference_of_settings_answers, published_numbers_of_other_data_are_not_shown])
