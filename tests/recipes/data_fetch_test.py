@@ -77,7 +77,8 @@ def a_damaged_archive_is_refused():
 
 def a_missing_file_and_a_dead_server_say_what_to_do():
     error = kdrun("data", "fetch", "mnist", "--data-root", "root", "--mirror", Server({}).url, code=1).stderr
-    assert "cannot download http://127.0.0.1" in error and "404" in error and "goes on from there" in error, error
+    assert "cannot download http://127.0.0.1" in error and "404" in error and "goes on from there" not in error, error
+    assert not list(pathlib.Path(".").rglob("*.part")), "nothing has come, and nothing is kept"
     error = kdrun("data", "fetch", "mnist", "--data-root", "root", "--mirror", "http://127.0.0.1:1", code=1).stderr
     assert "cannot download http://127.0.0.1:1/train-images-idx3-ubyte.gz" in error, error
 

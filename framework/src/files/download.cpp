@@ -69,6 +69,10 @@ long transfer_once(CURL* curl, const std::string& url, const std::filesystem::pa
     return transfer_once(curl, url, part, progress);
   }
   const std::string cause = status >= 400 ? fmt::format("the server answers {}", status) : curl_easy_strerror(code);
+  if (std::filesystem::file_size(part, missing) == 0) {
+    std::filesystem::remove(part, missing);
+    throw Error(fmt::format("cannot download {}: {}", url, cause));
+  }
   throw Error(
       fmt::format("cannot download {}: {}\n    hint: what has come is kept in {}; the same command goes on from there",
                   url, cause, part.string()));
