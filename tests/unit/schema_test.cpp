@@ -352,4 +352,22 @@ TEST(ToComponent, SplitsParametersFromExtras) {
   EXPECT_FALSE(kd::ComponentSpec());
 }
 
+TEST(Schema, AListReplacesTheOneThatItsMemberBeganWith) {
+  struct Lists {
+    std::vector<double> numbers = {1, 2};
+    std::vector<std::string> words = {"a"};
+    std::map<std::string, double> table = {{"x", 1}};
+
+    static void schema(kd::Schema<Lists>& s) {
+      s.field("numbers", &Lists::numbers, "some").def(std::vector<double>{1, 2});
+      s.field("words", &Lists::words, "some").def(std::vector<std::string>{"a"});
+      s.field("table", &Lists::table, "some");
+    }
+  };
+  const auto read = kd::read_parameters<Lists>(kd::Value::parse("{ numbers = [3], words = [], table = { y = 2 } }"));
+  EXPECT_EQ(read.numbers, (std::vector<double>{3}));
+  EXPECT_TRUE(read.words.empty());
+  EXPECT_EQ(read.table, (std::map<std::string, double>{{"y", 2}}));
+}
+
 }  // namespace

@@ -175,22 +175,26 @@ class Schema {
   }
   FieldBuilder field(std::string name, std::vector<std::int64_t> P::* member, std::string help) {
     return add(std::move(name), FieldType::kIntList, std::move(help), [member](P& p, const Value& v) {
+      (p.*member).clear();
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_int());
     });
   }
   FieldBuilder field(std::string name, std::vector<double> P::* member, std::string help) {
     return add(std::move(name), FieldType::kNumberList, std::move(help), [member](P& p, const Value& v) {
+      (p.*member).clear();
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_number());
     });
   }
   FieldBuilder field(std::string name, std::vector<std::string> P::* member, std::string help) {
     return add(std::move(name), FieldType::kStringList, std::move(help), [member](P& p, const Value& v) {
+      (p.*member).clear();
       for (const Value& item : v.as_list()) (p.*member).push_back(item.as_string());
     });
   }
   /// Numbers under names of the user's choice; bounds hold for each.
   FieldBuilder field(std::string name, std::map<std::string, double> P::* member, std::string help) {
     return add(std::move(name), FieldType::kNumberTable, std::move(help), [member](P& p, const Value& v) {
+      (p.*member).clear();
       for (const Member& item : v.as_table()) (p.*member)[item.key] = item.value.as_number();
     });
   }
@@ -249,6 +253,7 @@ class Schema {
     fields_.back().component_kind = std::move(kind);
     setters_.back() = [this_fields = &fields_, index, member](P& p, const Value& v) {
       const FieldInfo& info = (*this_fields)[index];
+      (p.*member).clear();
       for (const Value& item : v.as_list()) (p.*member).push_back(to_component(info.component_kind, info.extras, item));
     };
     return builder;
