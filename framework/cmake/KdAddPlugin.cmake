@@ -54,6 +54,10 @@ function(kd_add_plugin_test KD_NAME)
     target_compile_definitions(${KD_NAME}_test PRIVATE KD_TESTDATA="${CMAKE_CURRENT_SOURCE_DIR}/testdata")
   endif()
   kd_use_torch_nn_where_included(${KD_NAME}_test ${ARGN})
+  get_target_property(own_header ${KD_NAME}_test PRECOMPILE_HEADERS_REUSE_FROM)
+  if(TARGET kdrun_test_header AND NOT own_header)
+    kd_reuse_header(${KD_NAME}_test kdrun_test_header)
+  endif()
   add_dependencies(${KD_NAME}_test ${KD_NAME})
   if(TARGET kdrun_warnings)
     target_link_libraries(${KD_NAME}_test PRIVATE kdrun_warnings)
@@ -70,10 +74,15 @@ endfunction()
 # kd_use_torch_nn(TARGET): compiles a target of this tree that uses torch::nn with the shared precompiled header.
 function(kd_use_torch_nn KD_NAME)
   if(TARGET kdrun_torch_header)
-    target_precompile_headers(${KD_NAME} REUSE_FROM kdrun_torch_header)
-    # A precompiled header serves only what is compiled with the same options.
-    target_compile_options(${KD_NAME} PRIVATE -fpch-preprocess -fPIC)
+    kd_reuse_header(${KD_NAME} kdrun_torch_header)
   endif()
+endfunction()
+
+# kd_reuse_header(TARGET OWNER): compiles a target with the precompiled header of another.
+function(kd_reuse_header KD_NAME KD_OWNER)
+  target_precompile_headers(${KD_NAME} REUSE_FROM ${KD_OWNER})
+  # A precompiled header serves only what is compiled with the same options.
+  target_compile_options(${KD_NAME} PRIVATE -fpch-preprocess -fPIC)
 endfunction()
 
 # The same for a target whose files include torch/nn, or the checks of networks, which do.

@@ -94,7 +94,7 @@ void add_large_data(Context& context) {
   std::vector<std::string> names;
   std::vector<std::int64_t> labels, predictions;
   for (std::int64_t c = 0; c < kClasses; ++c) {
-    names.push_back("n" + std::to_string(c));
+    names.push_back(std::string("n").append(std::to_string(c)));
     for (std::int64_t i = 0; i < (c < kClasses - 1 ? kClasses : 0); ++i) {
       labels.push_back(c);
       predictions.push_back(i < c ? c : (c + 1) % kClasses);

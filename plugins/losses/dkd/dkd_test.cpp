@@ -48,7 +48,7 @@ TEST(Dkd, IsSound) {
 
 TEST(Dkd, WithTheTeachersDoubtAsBetaIsTheirDivergence) {
   const at::Tensor s = student().to(at::kDouble).slice(0, 0, 1), t = teacher().to(at::kDouble).slice(0, 0, 1);
-  const double doubt = 1 - softmax(t, 4)[0][static_cast<std::size_t>(kLabels[0])];
+  const double doubt = 1 - softmax(t, 4.0)[0][static_cast<std::size_t>(kLabels[0])];
   const auto dkd = make("dkd", "warmup = 0, temperature = 4, alpha = 1, beta = " + std::to_string(doubt));
   const Given given{.teacher = t, .targets = hard({kLabels[0]})};
   EXPECT_NEAR(value(dkd, s, given).item<double>(), value(make("kd", "temperature = 4"), s, given).item<double>(), 1e-4);

@@ -85,7 +85,7 @@ class FakeAnalysisContext : public AnalysisContext {
   /// Checks and runs the analysis of this TOML.
   void analyse(const std::string& toml) {
     load_plugins();
-    const auto analysis = make<Analysis>(toml);
+    const auto analysis = kd::make<Analysis>(toml);
     std::vector<NetworkName> names;
     for (const TrainedModel* one : networks_) names.push_back(one->name());
     analysis->check(names);
