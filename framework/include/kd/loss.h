@@ -11,6 +11,7 @@
 #include "kd/api.h"
 #include "kd/batch.h"
 #include "kd/dataset.h"
+#include "kd/group.h"
 #include "kd/plugin.h"
 #include "kd/random.h"
 #include "kd/schedule.h"
@@ -82,6 +83,8 @@ class KD_API Loss {
     std::vector<TeacherInfo> teachers = {};  ///< in the order of LossInput::teachers
     /// For what is random in the loss itself. Modules made in its constructor take their first weights from it unasked.
     RandomKey key = {};
+    /// The processes that share each batch: a loss that looks across the batch gathers its rows.
+    Group* group = &Group::alone();
 
     /// The only teacher. Throws RecipeError where there is none.
     const TeacherInfo& teacher() const;

@@ -11,6 +11,7 @@
 #include "kd/api.h"
 #include "kd/batch.h"
 #include "kd/dataset.h"
+#include "kd/group.h"
 #include "kd/loss.h"
 #include "kd/model.h"
 #include "kd/plugin.h"
@@ -56,6 +57,8 @@ class KD_API StageContext {
   virtual std::int64_t samples() const = 0;
   /// Of everything random in the stage.
   virtual RandomKey key() const = 0;
+  /// The processes that train the stage.
+  virtual Group& group() { return Group::alone(); }
   /// The features that a network of the stage or a teacher offers, for images as the stage shows them.
   virtual const TapShapes& shapes(const Head& network) const = 0;
   /// Trains an adapter together with `network`, and keeps it with the network's weights.

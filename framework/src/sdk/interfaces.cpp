@@ -18,6 +18,11 @@ at::Tensor Augmentation::view_numbers(const at::Tensor&, RandomKey) const {
 }
 at::Tensor Augmentation::extra_samples(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }
 DataSet::~DataSet() = default;
+Group::~Group() = default;
+Group& Group::alone() {
+  static Group alone;
+  return alone;
+}
 Head::~Head() = default;
 Loss::~Loss() = default;
 Model::~Model() = default;

@@ -76,7 +76,8 @@ Loss::Context StageContext::loss_context(const Network& student, std::vector<Tea
           .samples = samples(),
           .student = shapes(student),
           .teachers = std::move(teachers),
-          .key = key().with("losses").with(student.name())};
+          .key = key().with("losses").with(student.name()),
+          .group = &group()};
 }
 
 Loss::Context StageContext::loss_context(const Network& student) {
