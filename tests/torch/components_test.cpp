@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "data/batches.h"
 #include "data/training_data.h"
 #include "engine/experiment.h"
 #include "engine/placement.h"
@@ -61,8 +62,10 @@ class ComponentsTest : public ::testing::TestWithParam<Case> {
   }
   ~ComponentsTest() override { fs::remove_all(folder_); }
 
-  /// Three steps of a student after one of its teacher; the student's parameters must have moved.
-  void train(const std::string& model, const std::string& augment, const std::string& losses) {
+  /// Three steps of a student after one of its teacher; the student's parameters must have moved. `sizing` is what both
+  /// need, for images of one size: an augmentation and a comma.
+  void train(const std::string& model, const std::string& augment, const std::string& losses,
+             const std::string& sizing = "") {
     SCOPED_TRACE(fmt::format("model = {}, augment = [{}], losses = [{}]", model, augment, losses));
     std::ofstream(folder_ / "recipe.toml")
         << fmt::format(R"(device = "{}"
@@ -80,7 +83,7 @@ optimizer = {{ type = "sgd", lr = 0.01 }}
 [[stage]]
 name = "teacher"
 model = {}
-augment = [{{ type = "normalize" }}]
+augment = [{}{{ type = "normalize" }}]
 [[stage]]
 name = "student"
 scheme = {{ type = "vanilla_kd", losses = [{}] }}
@@ -88,7 +91,7 @@ teachers = [{{ stage = "teacher" }}]
 model = {}
 augment = [{}]
 )",
-                       GetParam().device, GetParam().precision, kSmallNetwork, losses, model, augment);
+                       GetParam().device, GetParam().precision, kSmallNetwork, sizing, losses, model, augment);
     const auto plan = kd::read_recipe((folder_ / "recipe.toml").string(), {}, kd::registry());
     kd::RunResult result;
     ASSERT_NO_THROW(result = kd::run_experiment(
@@ -122,8 +125,12 @@ TEST_P(ComponentsTest, EveryModelTrains) {
 }
 
 TEST_P(ComponentsTest, EveryAugmentationTrains) {
-  for (const std::string& type : kd::registry().names("augmentation"))
-    train(kSmallNetwork, by_default(type), kCrossEntropy);
+  const kd::DataInfo info{3, 32, 32, std::vector<std::string>(10, "class"), {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2}};
+  for (const std::string& type : kd::registry().names("augmentation")) {
+    const bool sizes =
+        kd::make_sizing(kd::parse_components("augmentation", "[" + by_default(type) + "]"), info) != nullptr;
+    train(kSmallNetwork, by_default(type), kCrossEntropy, sizes ? by_default(type) + ", " : "");
+  }
 }
 
 TEST_P(ComponentsTest, EveryLossTrains) {

@@ -198,12 +198,13 @@ TEST(ForeignDataSet, MayThrowAnything) {
                                            __LINE__,
                                            &kd::detail::Maker<kd::DataSet, Broken>::describe,
                                            &kd::detail::Maker<kd::DataSet, Broken>::roles,
+                                           &kd::detail::Maker<kd::DataSet, Broken>::source,
                                            &kd::detail::Maker<kd::DataSet, Broken>::create,
                                            nullptr};
   kd::registry().add(&entry, "data_test");
   const auto problem_of = [](const std::string& toml) -> std::string {
     try {
-      kd::load_training_data(kd::parse_component("dataset", kd::fields_of<kd::DataSelection>(), toml), "", 0, at::kCPU);
+      kd::load_training_data({.data = kd::parse_component("dataset", kd::fields_of<kd::DataSelection>(), toml)});
     } catch (const kd::Error& error) {
       return error.what();
     }
@@ -256,12 +257,10 @@ TEST(AugmentationChain, SameSampleSameViewWhateverTheBatch) {
   EXPECT_EQ(chain.views(), 25 * 2);
   for (const at::Device device : kd::testing::devices()) {
     const kd::Batch all = kd::testing::byte_batch(32, 3, 16, 16, 2);
-    const kd::ImageSet set{all.images.to(device), all.targets.labels.to(device)};
+    const kd::SplitData set({all.images.to(device), all.targets.labels.to(device)});
     const kd::RandomKey key = kd::RandomKey{}.with(5);
-    kd::Batch whole = kd::cut_batch(set, at::arange(32, at::kLong).to(device));
-    kd::Batch part = kd::cut_batch(set, at::tensor({30, 7, 11}, at::kLong).to(device));
-    chain.apply_in_training(whole, set, key);
-    chain.apply_in_training(part, set, key);
+    const kd::Batch whole = chain.make_batch(set, set.on_both(at::arange(32, at::kLong)), key);
+    const kd::Batch part = chain.make_batch(set, set.on_both(at::tensor({30, 7, 11}, at::kLong)), key);
     EXPECT_TRUE(at::equal(part.images, whole.images.index_select(0, part.index)));
     EXPECT_TRUE(at::equal(part.view, whole.view.index_select(0, part.index)));
     EXPECT_EQ(part.images.scalar_type(), at::kFloat);

@@ -71,7 +71,7 @@ TEST_P(TeacherCacheTest, CachedAnswersToCropsAndFlipsDoNotChangeTheResult) {
 TEST_P(TeacherCacheTest, TheSecondStudentFindsEveryAnswer) {
   kd::StagePlan stage = plan({}, kTwoStudents).stages[1];
   const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
-  const auto data = kd::load_training_data(stage.data, "", 0, device);
+  const auto data = kd::load_training_data({.data = stage.data, .device = device});
   const kd::AugmentationChain augmentations(stage.train.augment, data.info);
   kd::AnswerCaches caches(std::int64_t{1} << 30);
   const kd::AnswerShape shape{.samples = 200, .views = augmentations.views(), .classes = data.info.classes()};
@@ -87,8 +87,7 @@ TEST_P(TeacherCacheTest, TheSecondStudentFindsEveryAnswer) {
   teacher.fill_cache(data.train, augmentations, index, epoch_key, 64);
   EXPECT_EQ(cache->take_missing(index, numbers).size(0), 0);
 
-  kd::Batch batch = kd::cut_batch(data.train, index.narrow(0, 100, 50).to(device));
-  augmentations.apply_in_training(batch, data.train, epoch_key);
+  const kd::Batch batch = augmentations.make_batch(data.train, data.train.on_both(index.narrow(0, 100, 50)), epoch_key);
   const at::Tensor answers = teacher.outputs(batch, {}).logits;
   EXPECT_LT((answers - teacher.forward(batch.images, {}, kd::Gradient::kNone).logits).abs().max().item<double>(), 1e-4);
   EXPECT_EQ(caches.find("teacher", shape, 4), cache);
@@ -97,7 +96,7 @@ TEST_P(TeacherCacheTest, TheSecondStudentFindsEveryAnswer) {
 TEST_P(TeacherCacheTest, AnAnswerDoesNotDependOnWhichOthersWereMissing) {
   kd::StagePlan stage = plan({}, kTwoStudents).stages[1];
   const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
-  const auto data = kd::load_training_data(stage.data, "", 0, device);
+  const auto data = kd::load_training_data({.data = stage.data, .device = device});
   const kd::AugmentationChain augmentations(stage.train.augment, data.info);
   const kd::AnswerShape shape{.samples = 200, .views = augmentations.views(), .classes = data.info.classes()};
   const at::Tensor index = at::arange(200, at::TensorOptions().dtype(at::kLong));

@@ -26,7 +26,7 @@ TEST_P(UpdateTest, OneStageEqualsAHandWrittenLoop) {
                            "stage.teacher.optimizer.nesterov=true"});
   const kd::ExperimentPlan same = plan();
   const at::Device device(GetParam() == "cuda" ? at::kCUDA : at::kCPU);
-  const auto data = kd::load_training_data(same.stages[0].data, "", 0, device);
+  const auto data = kd::load_training_data({.data = same.stages[0].data, .device = device});
   const kd::RandomKey key = kd::RandomKey{0}.with("teacher");
   const auto model =
       kd::place_model(same.stages[0].networks[0].model, data.info, key.with("model"), {device, at::kFloat, false});
@@ -37,9 +37,9 @@ TEST_P(UpdateTest, OneStageEqualsAHandWrittenLoop) {
     const at::Tensor order = kd::epoch_order(256, key.with(epoch)).to(device);
     for (std::int64_t begin = 0; begin < 256; begin += 64) {
       const at::Tensor index = order.narrow(0, begin, 64);
-      const at::Tensor images = data.train.images.index_select(0, index).to(at::kFloat) / 255;
+      const at::Tensor images = data.train.images({.host = {}, .device = index}, std::nullopt).to(at::kFloat) / 255;
       optimizer.zero_grad();
-      torch::nn::functional::cross_entropy(model->forward(images, {}), data.train.labels.index_select(0, index))
+      torch::nn::functional::cross_entropy(model->forward(images, {}), data.train.labels().index_select(0, index))
           .backward();
       optimizer.step();
     }
@@ -154,12 +154,13 @@ TEST_P(UpdateTest, TheMemoryOfALossAndOpenGradientsSurviveACheckpoint) {
     return made;
   };
   const auto step = [&](Trained& trained, bool last) {
+    trained.network->begin_step({});
     const at::Tensor images = kd::testing::normal({8, 1, 4, 4}, 3).to(placement.device);
     const at::Tensor logits = trained.network->forward(images, {}).logits;
     trained.memory->bank.add_(1);
     trained.network->backward({{"loss", logits.square().mean() * trained.memory->reached.sum(), 1}},
                               {.share = 0.5, .labelled_share = 0.5, .last = last});
-    if (last) trained.network->step({});
+    if (last) trained.network->step();
   };
   Trained first = make();
   step(first, false);

@@ -8,6 +8,7 @@
 #include "kd/api.h"
 #include "kd/batch.h"
 #include "kd/dataset.h"
+#include "kd/images.h"
 #include "kd/random.h"
 
 namespace kd {
@@ -38,6 +39,25 @@ class KD_API Augmentation {
   virtual at::Tensor extra_samples(const at::Tensor& index, const at::Tensor& labels, RandomKey key) const;
   /// Whether it is also applied in evaluation, as normalisation is.
   virtual bool at_evaluation() const { return false; }
+  /// Whether its settings speak of pixels as they are stored, so that it cannot come after normalisation.
+  virtual bool expects_pixels() const { return false; }
+};
+
+/// Makes images of one size of images of any size: one by one, on the CPU, while they are read, on several threads at
+/// once. The first augmentation of a stage, or none.
+class KD_API Sizing : public Augmentation {
+ public:
+  /// Of every image that it makes.
+  virtual ImageExtent extent() const = 0;
+  /// Whether what it makes of an image in training is another in each epoch.
+  virtual bool is_random() const = 0;
+  /// `image` is uint8, C×H×W; so is what it makes of it. The key is that of the sample in the epoch at hand.
+  virtual at::Tensor size_in_training(const at::Tensor& image, RandomKey key) const = 0;
+  virtual at::Tensor size_in_evaluation(const at::Tensor& image) const = 0;
+
+  std::int64_t views() const override { return is_random() ? 0 : 1; }
+  /// On the images of a batch, which have one size already. The key of sample i is key.with(batch.index[i]).
+  void apply(Batch& batch, RandomKey key) const override;
 };
 
 /// Float images in [0, 1] of uint8 ones; float images as they are.

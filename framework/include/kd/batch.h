@@ -35,7 +35,9 @@ struct KD_API Batch {
   at::Tensor images;
   at::Tensor plain_images;  ///< before mixing, where an augmentation mixes; otherwise undefined
   Targets targets;
-  at::Tensor index;  ///< int64, N: position of each sample in the stage's training set
+  /// int64, N: position of each sample in the stage's training set. On a GPU the next step writes over it: clone it to
+  /// keep it.
+  at::Tensor index;
   /// int64, N: which of its finitely many views each sample shows; undefined where they are not counted.
   at::Tensor view;
   std::vector<View> extra_views;  ///< those that augmentations added

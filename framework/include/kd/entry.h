@@ -7,6 +7,7 @@
 
 namespace kd {
 
+struct DataSource;
 struct FieldInfo;
 struct Roles;
 class Value;
@@ -23,6 +24,7 @@ struct Entry {
   int line;
   std::vector<FieldInfo> (*describe)();
   Roles (*roles)();
+  DataSource (*source)();
   /// Returns a new I*, or throws.
   void* (*create)(const Value& parameters, const void* context);
   const Entry* next;

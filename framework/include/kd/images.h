@@ -17,6 +17,12 @@ namespace kd {
 /// The most pixels (height times width) of an image that is read or made: where Pillow speaks of a decompression bomb.
 constexpr std::int64_t kMostPixels = 178'956'970;
 
+/// The size of an image without its channels.
+struct ImageExtent {
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+};
+
 /// What the header of an image file says. Channels: 1 grey, 2 grey and alpha, 3 RGB or a palette, 4 RGBA or CMYK.
 struct ImageSize {
   std::int64_t height = 0;

@@ -19,6 +19,9 @@ struct KD_API NamedParameter {
 /// One update: the learning rate is the declared one times `factor`.
 struct KD_API OptimizerStep {
   double factor = 1;
+  /// The same learning rate as a float scalar on the device, for kernels that read it there: the host then puts no
+  /// number into a step that changes from one to the next. Undefined on the CPU.
+  at::Tensor rate = {};
   at::Tensor found_inf;  ///< fp16 only: one float, not 0 where a gradient overflowed and the step must do nothing
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kd/api.h"
+#include "kd/data_source.h"
 #include "kd/diagnostics.h"
 #include "kd/entry.h"
 #include "kd/schema.h"
@@ -24,6 +25,13 @@ struct Maker {
   static Roles roles() {
     if constexpr (requires { C::roles(); }) {
       return C::roles();
+    } else {
+      return {};
+    }
+  }
+  static DataSource source() {
+    if constexpr (requires { C::source(); }) {
+      return C::source();
     } else {
       return {};
     }
@@ -93,6 +101,7 @@ inline void add_own_components() { detail::add_components(detail::first_entry, "
                                                                     __LINE__,                                         \
                                                                     &::kd::detail::Maker<Interface, Class>::describe, \
                                                                     &::kd::detail::Maker<Interface, Class>::roles,    \
+                                                                    &::kd::detail::Maker<Interface, Class>::source,   \
                                                                     &::kd::detail::Maker<Interface, Class>::create,   \
                                                                     nullptr};                                         \
   const ::kd::detail::Link KD_CONCATENATE(kd_link_, __LINE__){KD_CONCATENATE(kd_entry_, __LINE__)};                   \

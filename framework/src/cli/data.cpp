@@ -5,12 +5,13 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "data/training_data.h"
-#include "files/data_sources.h"
+#include "files/fetch_data.h"
+#include "plugin/registry.h"
 
 namespace kd::cli {
 namespace {
 
-const DataSource& find_source(const std::string& name) {
+DataSource find_source(const std::string& name) {
   std::vector<std::string> names;
   for (const DataSource& source : data_sources()) {
     if (source.name == name) return source;
@@ -20,7 +21,7 @@ const DataSource& find_source(const std::string& name) {
 }
 
 void fetch(const std::string& name, const std::filesystem::path& root, const std::string& mirror) {
-  const DataSource& source = find_source(name);
+  const DataSource source = find_source(name);
   if (verify_data(source, root).empty()) {
     fmt::print("{}: already there, in {}\n", name, (root / source.folder).string());
     return;
@@ -60,20 +61,27 @@ void add_data(CLI::App& app) {
   struct Arguments {
     std::vector<std::string> names;
     std::string root, mirror;
+    std::vector<std::string> folders;
   };
   CLI::App* command = app.add_subcommand("data", "fetch and verify data sets");
   command->require_subcommand(1);
   auto given = std::make_shared<Arguments>();
   CLI::App* fetching = command->add_subcommand("fetch", "get a data set from its official source");
-  fetching->add_option("name", given->names, "mnist, fashion_mnist, cifar10 or cifar100")->required();
+  fetching->add_option("name", given->names, "a data set that says where it comes from: mnist, cifar100, …")
+      ->required();
   fetching->add_option("--mirror", given->mirror, "URL of a folder with the same archives");
   CLI::App* verifying = command->add_subcommand("verify", "check the SHA-256 of data sets that are there");
   verifying->add_option("name", given->names, "only these");
-  for (CLI::App* sub : {fetching, verifying}) sub->add_option("--data-root", given->root, "where the data sets are");
+  for (CLI::App* sub : {fetching, verifying}) {
+    sub->add_option("--data-root", given->root, "where the data sets are");
+    sub->add_option("--plugin-dir", given->folders, "more folders with plugins")->allow_extra_args(false);
+  }
   fetching->callback([given] {
+    load_plugins_with_warnings(given->folders);
     for (const std::string& name : given->names) fetch(name, data_root(given->root), given->mirror);
   });
   verifying->callback([given] {
+    load_plugins_with_warnings(given->folders);
     for (const std::string& name : given->names) find_source(name);
     if (!verify(given->names, data_root(given->root)))
       throw FileError("some files are missing or wrong; kdrun data fetch NAME mends that");

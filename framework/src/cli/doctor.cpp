@@ -7,7 +7,6 @@
 #include "cli/command.h"
 #include "data/training_data.h"
 #include "engine/device.h"
-#include "files/data_sources.h"
 #include "kd/plugin.h"
 #include "plugin/loader.h"
 #include "plugin/registry.h"

@@ -50,8 +50,8 @@ void add_list(CLI::App& app) {
     for (const std::string& kind : kinds) {
       if (!given->kind.empty() && kind != given->kind) continue;
       for (const RegisteredComponent* component : registry().components(kind)) {
-        fmt::print("{:<13} {:<18} {}\n", kind, component->name, component->help);
-        if (given->libraries) fmt::print("{:<32} {}\n", "", component->library.string());
+        fmt::print("{:<13} {:<20} {}\n", kind, component->name, component->help);
+        if (given->libraries) fmt::print("{:<34} {}\n", "", component->library.string());
       }
     }
     for (const RefusedLibrary& refused : registry().refused()) {

@@ -5,16 +5,41 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
 
+#include "kd/diagnostics.h"
 #include "kd/plugin.h"
 
 namespace kd {
 
+std::shared_ptr<const Sizing> make_sizing(const std::vector<ComponentSpec>& specs, const DataInfo& info) {
+  if (specs.empty()) return nullptr;
+  const std::shared_ptr<const Augmentation> first = make<Augmentation>(specs.front(), {.data = info});
+  return std::dynamic_pointer_cast<const Sizing>(first);
+}
+
 AugmentationChain::AugmentationChain(const std::vector<ComponentSpec>& specs, const DataInfo& info) {
-  for (const ComponentSpec& spec : specs) augmentations_.push_back(make<Augmentation>(spec, {.data = info}));
+  std::string normalized;  // by which one
+  for (const ComponentSpec& spec : specs) {
+    augmentations_.push_back(make<Augmentation>(spec, {.data = info}));
+    const Augmentation& one = *augmentations_.back();
+    const auto refuse = [&](const std::string& why, const std::string& hint) {
+      throw RecipeError(spec.location, fmt::format("augmentation '{}' {}", spec.type, why), hint);
+    };
+    if (dynamic_cast<const Sizing*>(&one) != nullptr) {
+      if (augmentations_.size() > 1) refuse("sizes images while they are read, and so must be the first", "");
+      first_ = 1;
+      continue;
+    }
+    if (!normalized.empty() && one.expects_pixels())
+      refuse(fmt::format("takes pixels as they are stored, and comes after '{}'", normalized), "put it before");
+    if (!normalized.empty() && one.at_evaluation())
+      refuse(fmt::format("comes after '{}': both change the units of the images", normalized), "leave one of them out");
+    if (one.at_evaluation()) normalized = spec.type;
+  }
 }
 
 void AugmentationChain::look_up_draws(std::int64_t samples, at::Device device) {
@@ -27,41 +52,52 @@ RandomKey key_of(RandomKey epoch_key, std::size_t i) { return epoch_key.with("au
 
 }  // namespace
 
-void AugmentationChain::apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const {
-  DrawTables::Use use(tables_.get(), epoch_key, batch.index);
-  if (views() > 0) batch.view = number_views(batch.index, epoch_key);
-  for (std::size_t i = 0; i < augmentations_.size(); ++i) {
-    fetch_companions(batch, set, epoch_key, i, use);
-    augmentations_[i]->apply(batch, key_of(epoch_key, i));
-  }
-  batch.change_images(to_float);
+RandomKey AugmentationChain::sizing_key(RandomKey epoch_key) const { return key_of(epoch_key, 0); }
+
+Batch AugmentationChain::make_batch(const SplitData& set, const SampleIndex& index, RandomKey epoch_key) const {
+  return make_batch(set.images(index, sizing_key(epoch_key)), set, index, epoch_key);
 }
 
-void AugmentationChain::fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i,
-                                         DrawTables::Use& use) const {
-  const at::Tensor wanted = augmentations_[i]->extra_samples(batch.index, set.labels, key_of(epoch_key, i));
-  if (!wanted.defined()) {
-    batch.extra_sample_images.reset();
-    batch.extra_sample_labels.reset();
-    return;
+Batch AugmentationChain::make_batch(const at::Tensor& images, const SplitData& set, const SampleIndex& index,
+                                    RandomKey epoch_key) const {
+  Batch batch = plain_batch(images, set, index);
+  DrawTables::Use use(tables_.get(), epoch_key, batch.index);
+  if (views() > 0) batch.view = number_views(batch.index, epoch_key);
+  apply(batch, set, index, epoch_key, augmentations_.size(), use);
+  batch.change_images(to_float);
+  return batch;
+}
+
+void AugmentationChain::apply(Batch& batch, const SplitData& set, const SampleIndex& index, RandomKey epoch_key,
+                              std::size_t end, DrawTables::Use& use) const {
+  for (std::size_t i = first_; i < end; ++i) {
+    fetch_extra_samples(batch, set, index, epoch_key, i, use);
+    augmentations_[i]->apply(batch, key_of(epoch_key, i));
   }
-  // With a key of their own: a sample that is its own companion shows another view.
-  const RandomKey companion_key = epoch_key.with("companions").with(i);
-  use.add(wanted);
-  Batch companions = cut_batch(set, wanted);
-  for (std::size_t before = 0; before < i; ++before) {
-    fetch_companions(companions, set, companion_key, before, use);
-    augmentations_[before]->apply(companions, key_of(companion_key, before));
-  }
-  batch.extra_sample_images = companions.images;
-  batch.extra_sample_labels = companions.targets.labels;
+}
+
+void AugmentationChain::fetch_extra_samples(Batch& batch, const SplitData& set, const SampleIndex& index,
+                                            RandomKey epoch_key, std::size_t i, DrawTables::Use& use) const {
+  const SampleIndex wanted = set.related(index, [&](const at::Tensor& positions, const at::Tensor& labels) {
+    return augmentations_[i]->extra_samples(positions, labels, key_of(epoch_key, i));
+  });
+  batch.extra_sample_images.reset();
+  batch.extra_sample_labels.reset();
+  if (!wanted.device.defined()) return;
+  // With a key of their own: a sample that is asked for beside itself shows another view.
+  const RandomKey key = epoch_key.with("companions").with(i);
+  use.add(wanted.device);
+  Batch extra = plain_batch(set.images(wanted, sizing_key(key)), set, wanted);
+  apply(extra, set, wanted, key, i, use);
+  batch.extra_sample_images = extra.images;
+  batch.extra_sample_labels = extra.targets.labels;
 }
 
 at::Tensor AugmentationChain::apply_in_evaluation(const at::Tensor& images) const {
   Batch batch;
   batch.images = images;
-  for (const auto& augmentation : augmentations_) {
-    if (augmentation->at_evaluation()) augmentation->apply(batch, {});
+  for (std::size_t i = first_; i < augmentations_.size(); ++i) {
+    if (augmentations_[i]->at_evaluation()) augmentations_[i]->apply(batch, {});
   }
   return to_float(batch.images);
 }
@@ -112,11 +148,11 @@ at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key) {
   return order;
 }
 
-Batch cut_batch(const ImageSet& set, const at::Tensor& index) {
+Batch plain_batch(const at::Tensor& images, const SplitData& set, const SampleIndex& index) {
   Batch batch;
-  batch.images = set.images.index_select(0, index);
-  batch.targets.labels = set.labels.index_select(0, index);
-  batch.index = index;
+  batch.images = images;
+  batch.targets.labels = set.labels().index_select(0, index.device);
+  batch.index = index.device;
   return batch;
 }
 

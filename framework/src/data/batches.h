@@ -1,4 +1,4 @@
-// From a data set on the device to batches: the order of an epoch, and the cutting and augmenting of a batch.
+// From a split to batches: the order of an epoch, and the cutting and augmenting of a batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "data/split_data.h"
 #include "kd/api.h"
 #include "kd/augmentation.h"
 #include "kd/batch.h"
@@ -18,17 +19,25 @@
 
 namespace kd {
 
+/// The sizing that a stage's list of augmentations begins with; null where it begins with none.
+KD_API std::shared_ptr<const Sizing> make_sizing(const std::vector<ComponentSpec>& specs, const DataInfo& info);
+
 /// The augmentations of a stage. Each gets a key of its own per epoch.
 class KD_API AugmentationChain {
  public:
+  /// `info` is that of images as a sizing has left them. Throws RecipeError where the order is wrong.
   AugmentationChain(const std::vector<ComponentSpec>& specs, const DataInfo& info);
 
   /// From now on, what is drawn for a set of `samples` on `device` is drawn once per epoch and looked up in each step.
   /// A CPU draws in every step, which is as quick.
   void look_up_draws(std::int64_t samples, at::Device device);
-  /// Images become float; what happens to a sample follows from the key and its index alone. `set` is where the batch
-  /// was cut from.
-  void apply_in_training(Batch& batch, const ImageSet& set, RandomKey epoch_key) const;
+  /// The samples at `index` as they are trained with in an epoch: float images on the device. What happens to a sample
+  /// follows from the key and its index alone.
+  Batch make_batch(const SplitData& set, const SampleIndex& index, RandomKey epoch_key) const;
+  /// The same of images that were read before; see sizing_key().
+  Batch make_batch(const at::Tensor& images, const SplitData& set, const SampleIndex& index, RandomKey epoch_key) const;
+  /// Under which a sizing makes the images of an epoch.
+  RandomKey sizing_key(RandomKey epoch_key) const;
   /// Only what belongs to evaluation, such as normalisation.
   at::Tensor apply_in_evaluation(const at::Tensor& images) const;
   /// Number of views of one sample; 0 where they are not counted, 1 where nothing is random.
@@ -43,19 +52,23 @@ class KD_API AugmentationChain {
   std::vector<std::string> view_names() const;
 
  private:
+  /// What the augmentations from the first to `end` make of a batch as it is stored.
+  void apply(Batch& batch, const SplitData& set, const SampleIndex& index, RandomKey epoch_key, std::size_t end,
+             DrawTables::Use& use) const;
   /// Gives the batch the samples that augmentation `i` wants beside it.
-  void fetch_companions(Batch& batch, const ImageSet& set, RandomKey epoch_key, std::size_t i,
-                        DrawTables::Use& use) const;
+  void fetch_extra_samples(Batch& batch, const SplitData& set, const SampleIndex& index, RandomKey epoch_key,
+                           std::size_t i, DrawTables::Use& use) const;
   at::Tensor number_views(const at::Tensor& index, RandomKey epoch_key) const;
 
   std::vector<std::unique_ptr<Augmentation>> augmentations_;
+  std::size_t first_ = 0;               // of those that are applied to batches: a sizing was applied while reading
   std::unique_ptr<DrawTables> tables_;  // null: every draw is made anew
 };
 
 /// The order of the samples in an epoch, int64, on the CPU.
 KD_API at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key);
 
-/// Cuts the samples at `index` (int64, on the device) out of the set, unaugmented.
-KD_API Batch cut_batch(const ImageSet& set, const at::Tensor& index);
+/// The samples at `index`, unaugmented; `images` are theirs.
+KD_API Batch plain_batch(const at::Tensor& images, const SplitData& set, const SampleIndex& index);
 
 }  // namespace kd

@@ -73,17 +73,16 @@ class Sheet {
 
 ContactSheet make_contact_sheet(const TrainingData& data, const AugmentationChain& augmentations, RandomKey key,
                                 std::int64_t rows, std::int64_t columns) {
-  rows = std::min(rows, data.train.labels.size(0));
-  const at::Tensor index = at::arange(rows, data.train.labels.options());
+  rows = std::min(rows, data.train.samples());
+  const SampleIndex index = data.train.on_both(at::arange(rows, at::TensorOptions().dtype(at::kLong)));
   const Normalisation normalisation(augmentations, data.info);
   const auto views = static_cast<std::int64_t>(augmentations.view_names().size());
   Sheet sheet(data.info, rows, 1 + columns * (1 + views));
   ContactSheet result;
-  const at::Tensor stored = data.train.images.index_select(0, index).cpu();
+  const at::Tensor stored = data.train.images(0, rows).cpu();
   for (std::int64_t row = 0; row < rows; ++row) sheet.place(stored[row], row, 0);
   for (std::int64_t epoch = 0; epoch < columns; ++epoch) {
-    Batch batch = cut_batch(data.train, index);
-    augmentations.apply_in_training(batch, data.train, key.with(static_cast<std::uint64_t>(epoch)));
+    const Batch batch = augmentations.make_batch(data.train, index, key.with(static_cast<std::uint64_t>(epoch)));
     const std::int64_t column = 1 + epoch * (1 + views);
     const at::Tensor images = normalisation.undo(batch.images);
     const auto label_name = [&](const at::Tensor& label) {

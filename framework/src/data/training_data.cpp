@@ -1,16 +1,21 @@
-// training_data.h: selection on the host, tensors on the device.
+// training_data.h: selection on the host; images on the device, or behind a loader where they do not fit or change.
 #include "data/training_data.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <map>
 #include <numeric>
+#include <thread>
 
+#include "data/batches.h"
+#include "engine/cuda_driver.h"
 #include "files/digest.h"
 #include "kd/plugin.h"
 #include "kd/random.h"
@@ -19,6 +24,12 @@ namespace kd {
 namespace {
 
 using Positions = std::vector<std::int64_t>;
+
+Positions to_vector(const at::Tensor& labels) {
+  const at::Tensor plain = labels.contiguous();
+  const auto* begin = plain.const_data_ptr<std::int64_t>();
+  return {begin, begin + plain.numel()};
+}
 
 /// A random order of positions (Fisher and Yates), a function of the key alone.
 void shuffle(Positions& positions, RandomKey key) {
@@ -168,7 +179,7 @@ namespace {
 
 void check_info(const DataInfo& info, const std::string& what) {
   const auto refuse = [&](const std::string& why) { throw FileError(what + " has " + why); };
-  if (info.channels < 1 || info.height < 1 || info.width < 1)
+  if (info.channels < 1 || (!info.sizes_differ() && (info.height < 1 || info.width < 1)))
     refuse(fmt::format("images of {}×{}×{} numbers", info.channels, info.height, info.width));
   if (info.classes() < 1) refuse("no classes");
   for (const auto* statistic : {&info.mean, &info.deviation}) {
@@ -180,96 +191,275 @@ void check_info(const DataInfo& info, const std::string& what) {
   }
 }
 
-struct LoadedSet {
-  DataInfo info;
-  ImageSet train, test;
+/// One image after another of a set that is in memory.
+class MemoryReader final : public ImageReader {
+ public:
+  MemoryReader(const ImageSet& set, std::string fingerprint)
+      : set_(set), labels_(to_vector(set.labels)), fingerprint_(std::move(fingerprint)) {}
+
+  const Positions& labels() const override { return labels_; }
+  ImageSize size(std::int64_t) const override {
+    return {set_.images.size(2), set_.images.size(3), set_.images.size(1)};
+  }
+  at::Tensor read(std::int64_t sample) const override { return set_.images[sample]; }
+  std::string fingerprint() const override { return fingerprint_; }
+
+ private:
+  ImageSet set_;
+  Positions labels_;
+  std::string fingerprint_;
 };
 
+/// A split as its data set gives it.
+struct LoadedSplit {
+  ImageSet set;  // undefined where its images are read
+  std::shared_ptr<const ImageReader> reader;
+
+  bool defined() const { return reader != nullptr; }
+};
+
+struct LoadedSet {
+  DataInfo info;
+  LoadedSplit train, validation, test;
+};
+
+std::string digest_of(const ImageSet& set) {
+  const at::Tensor images = set.images.contiguous();
+  const at::Tensor labels = set.labels.contiguous();
+  return Digest().add(images.const_data_ptr(), images.nbytes()).add(labels.const_data_ptr(), labels.nbytes()).hex();
+}
+
+void check_labels(const Positions& labels, const DataInfo& info, const std::string& what) {
+  if (labels.empty()) throw FileError(what + " gives no images");
+  for (const std::int64_t label : labels) {
+    if (label < 0 || label >= info.classes())
+      throw FileError(
+          fmt::format("{} gives the label {}, and its classes are 0 to {}", what, label, info.classes() - 1));
+  }
+}
+
+LoadedSplit load_split(const DataSet& set, Split split, const DataInfo& info, const std::string& what) {
+  if (!set.has(split)) return {};
+  LoadedSplit loaded;
+  loaded.reader = set.open(split);
+  if (loaded.reader != nullptr) {
+    check_labels(loaded.reader->labels(), info, what);
+    return loaded;
+  }
+  loaded.set = set.load(split);
+  check_split(loaded.set, info, what);
+  loaded.set.images = loaded.set.images.contiguous();
+  loaded.reader = std::make_shared<MemoryReader>(loaded.set, digest_of(loaded.set));
+  return loaded;
+}
+
+std::unique_ptr<DataSet> make_set(const DataRequest& request) {
+  return make<DataSet>(request.data, {.root = request.root, .say = request.say});
+}
+
 /// The data set itself, read once per process: stages differ in their selection only.
-const LoadedSet& load_set(const ComponentSpec& data, const std::filesystem::path& root) {
+const LoadedSet& load_set(const DataRequest& request) {
   static std::map<std::string, LoadedSet> loaded;
-  const std::string name = data.type + data.parameters.to_toml() + root.string();
+  const std::string name = request.data.type + request.data.parameters.to_toml() + request.root.string();
   const auto found = loaded.find(name);
   if (found != loaded.end()) return found->second;
-  const std::string what = fmt::format("data set '{}'", data.type);
+  const std::string what = fmt::format("data set '{}'", request.data.type);
   return call_component(what, [&]() -> const LoadedSet& {
-    const auto set = make<DataSet>(data, {.root = root});
-    LoadedSet all{.info = set->info(), .train = {}, .test = {}};
+    const auto set = make_set(request);
+    LoadedSet all{.info = set->info(), .train = {}, .validation = {}, .test = {}};
     check_info(all.info, what);
-    all.train = set->load(Split::kTrain);
-    check_split(all.train, all.info, what + ", training split,");
-    all.test = set->load(Split::kTest);
-    check_split(all.test, all.info, what + ", test split,");
+    all.train = load_split(*set, Split::kTrain, all.info, what + ", training split,");
+    all.validation = load_split(*set, Split::kValidation, all.info, what + ", validation split,");
+    all.test = load_split(*set, Split::kTest, all.info, what + ", test split,");
+    if (!all.train.defined() || !all.test.defined()) throw FileError(what + " has no training or no test split");
     return loaded.emplace(name, std::move(all)).first->second;
   });
 }
 
-Positions to_vector(const at::Tensor& labels) {
-  const at::Tensor plain = labels.contiguous();
-  const auto* begin = plain.const_data_ptr<std::int64_t>();
-  return {begin, begin + plain.numel()};
+/// Samples of a split, and the label that each gets.
+struct Chosen {
+  Positions samples, labels;
+};
+
+Chosen chosen(const Positions& samples, const Positions& labels_of_all) {
+  Chosen result{.samples = samples, .labels = {}};
+  for (const std::int64_t sample : samples) result.labels.push_back(labels_of_all[static_cast<std::size_t>(sample)]);
+  return result;
 }
 
-/// The images at `positions`, on the host; `labels` are those of all images.
-ImageSet select_images(const ImageSet& all, const Positions& positions, const Positions& labels) {
-  Positions chosen;
-  for (const std::int64_t position : positions) chosen.push_back(labels[static_cast<std::size_t>(position)]);
-  const bool everything = positions.size() == static_cast<std::size_t>(all.images.size(0));
-  const at::Tensor images = everything ? all.images : all.images.index_select(0, at::tensor(positions, at::kLong));
-  return {images, at::tensor(chosen, at::kLong)};
-}
-
-void digest_images(Digest& digest, const ImageSet& set) {
-  const at::Tensor images = set.images.contiguous();
-  const at::Tensor labels = set.labels.contiguous();
-  digest.add(images.const_data_ptr(), images.nbytes()).add(labels.const_data_ptr(), labels.nbytes());
-}
-
-}  // namespace
-
-TrainingData load_training_data(const ComponentSpec& data, const std::filesystem::path& root, std::uint64_t seed,
-                                at::Device device) {
-  const LoadedSet& set = load_set(data, root);
-  const auto selection = read_parameters<DataSelection>(data.extras);
-  const SelectedSamples selected =
-      select_samples(to_vector(set.train.labels), set.info.classes(), selection, seed, data.location);
-  TrainingData result;
-  result.info = set.info;
-  result.info.name = data.type;
-  result.train = select_images(set.train, selected.train, selected.labels);
-  if (!selected.validation.empty()) result.validation = select_images(set.train, selected.validation, selected.labels);
-
-  const Positions numbers = class_numbers(set.info.classes(), selection, data.location);
-  Positions test;
-  Positions test_labels = to_vector(set.test.labels);
-  for (std::size_t i = 0; i < test_labels.size(); ++i) {
-    test_labels[i] = numbers[static_cast<std::size_t>(test_labels[i])];
-    if (test_labels[i] >= 0) test.push_back(static_cast<std::int64_t>(i));
-  }
-  result.test = select_images(set.test, test, test_labels);
-  if (!selection.classes.empty()) {
-    result.info.class_names.clear();
-    for (const std::int64_t c : selection.classes)
-      result.info.class_names.push_back(set.info.class_names[static_cast<std::size_t>(c)]);
-  }
-  // While everything is still on the host: reading it back from a GPU would wait for it.
-  Digest digest;
-  digest_images(digest, result.train);
-  if (result.has_validation()) digest_images(digest, result.validation);
-  digest_images(digest, result.test);
-  result.fingerprint = digest.hex();
-  result.train_labels = to_vector(result.train.labels);
-  for (ImageSet* split : {&result.train, &result.validation, &result.test}) {
-    if (split->labels.defined()) *split = {split->images.to(device), split->labels.to(device)};
+/// Those of a class of the task, under the numbers that classes have there.
+Chosen all_of_task(const LoadedSplit& split, const Positions& class_numbers) {
+  Chosen result;
+  const Positions& labels = split.reader->labels();
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const std::int64_t label = class_numbers[static_cast<std::size_t>(labels[i])];
+    if (label < 0) continue;
+    result.samples.push_back(static_cast<std::int64_t>(i));
+    result.labels.push_back(label);
   }
   return result;
 }
 
-const TrainingData& TrainingDataStore::get(const ComponentSpec& data) {
-  const std::string name = data.type + data.parameters.to_toml() + data.extras.to_toml();
+/// What images in memory may take: a quarter of the machine's, or half of what is free of a GPU's.
+std::int64_t most_image_bytes(at::Device device) {
+  if (!device.is_cpu()) return free_gpu_bytes().value_or(std::int64_t{4} << 30) / 2;
+  return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE) / 4;
+}
+
+/// Makes the splits of a stage.
+class SplitMaker {
+ public:
+  SplitMaker(const DataRequest& request, const DataInfo& info, std::shared_ptr<const Sizing> sizing)
+      : request_(request), info_(info), sizing_(std::move(sizing)) {}
+
+  SplitData make(const LoadedSplit& split, const Chosen& chosen, bool in_training) {
+    const at::Tensor host_labels = at::tensor(chosen.labels, at::kLong);
+    const at::Tensor labels = host_labels.to(request_.device);
+    if (split.set.images.defined() && sizing_ == nullptr) {
+      const bool everything = chosen.samples.size() == split.reader->labels().size();
+      const at::Tensor images =
+          everything ? split.set.images : split.set.images.index_select(0, at::tensor(chosen.samples, at::kLong));
+      return SplitData({images.to(request_.device), labels});
+    }
+    auto loader = std::make_shared<SampleLoader>(decoded(split), chosen.samples, sizing_, info_, pool());
+    const SplitData read(labels, host_labels, loader);
+    const bool is_fixed = sizing_ == nullptr || !in_training || !sizing_->is_random();
+    const auto bytes = static_cast<std::int64_t>(chosen.samples.size()) * loader->bytes_of_image();
+    if (!request_.keep_images || !is_fixed || bytes > most_image_bytes(request_.device)) return read;
+    return SplitData({load_all(read), labels});
+  }
+
+ private:
+  /// Every image of a split in one tensor on the device.
+  at::Tensor load_all(const SplitData& split) {
+    constexpr std::int64_t kRows = 256;
+    const std::int64_t samples = split.samples();
+    const at::Tensor all = at::empty({samples, info_.channels, info_.height, info_.width},
+                                     at::TensorOptions().dtype(at::kByte).device(request_.device));
+    ImageBatches batches(split, kRows, 0, samples);
+    for (std::int64_t begin = 0; begin < samples; begin += kRows) {
+      const at::Tensor images = batches.next();
+      all.narrow(0, begin, images.size(0)).copy_(images);
+    }
+    return all;
+  }
+
+  std::shared_ptr<const DecodedImages> decoded(const LoadedSplit& split) const {
+    if (split.set.images.defined()) return std::make_shared<DecodedImages>(split.reader, /*keep=*/false);
+    std::int64_t bytes = 0;
+    for (std::size_t i = 0; i < split.reader->labels().size(); ++i) {
+      const ImageSize size = split.reader->size(static_cast<std::int64_t>(i));
+      bytes += size.height * size.width * info_.channels;
+    }
+    // Only a sizing that is another in each epoch comes back to what was decoded.
+    const bool comes_back = sizing_ != nullptr && sizing_->is_random();
+    return std::make_shared<DecodedImages>(split.reader,
+                                           request_.keep_images && comes_back && bytes <= most_image_bytes(at::kCPU));
+  }
+
+  std::shared_ptr<WorkerPool> pool() {
+    if (pool_ == nullptr) {
+      const std::size_t threads = request_.loader_threads > 0 ? static_cast<std::size_t>(request_.loader_threads)
+                                                              : std::max(1u, std::thread::hardware_concurrency());
+      pool_ = std::make_shared<WorkerPool>(threads);
+    }
+    return pool_;
+  }
+
+  const DataRequest& request_;
+  const DataInfo& info_;
+  std::shared_ptr<const Sizing> sizing_;
+  std::shared_ptr<WorkerPool> pool_;
+};
+
+/// What is known of the images as networks get them. `sizing` is null where nothing sizes them.
+DataInfo sized_info(const DataRequest& request, DataInfo info, const Sizing* sizing) {
+  info.name = request.data.type;
+  if (sizing != nullptr) {
+    info.height = sizing->extent().height;
+    info.width = sizing->extent().width;
+  } else if (info.sizes_differ()) {
+    throw RecipeError(request.data.location,
+                      fmt::format("the images of data set '{}' have sizes of their own, and nothing gives them one",
+                                  request.data.type),
+                      "begin 'augment' with { type = \"resize\" } or { type = \"random_resized_crop\" }");
+  }
+  return info;
+}
+
+/// Only the classes that a selection names, in its order.
+void select_classes(DataInfo& info, const DataSelection& selection) {
+  if (selection.classes.empty()) return;
+  std::vector<std::string> names;
+  for (const std::int64_t c : selection.classes) names.push_back(info.class_names[static_cast<std::size_t>(c)]);
+  info.class_names = std::move(names);
+}
+
+}  // namespace
+
+DataInfo describe_data(const DataRequest& request) {
+  const std::string what = fmt::format("data set '{}'", request.data.type);
+  return call_component(what, [&] {
+    const DataInfo info = make_set(request)->info();
+    check_info(info, what);
+    return sized_info(request, info, make_sizing(request.augment, info).get());
+  });
+}
+
+TrainingData load_training_data(const DataRequest& request) {
+  const LoadedSet& set = load_set(request);
+  const auto selection = read_parameters<DataSelection>(request.data.extras);
+  if (selection.validation > 0 && set.validation.defined()) {
+    throw RecipeError(request.data.location,
+                      fmt::format("data set '{}' has a validation split of its own", request.data.type),
+                      "leave 'validation' out");
+  }
+  const auto sizing = make_sizing(request.augment, set.info);
+  TrainingData result;
+  result.info = sized_info(request, set.info, sizing.get());
+  const SelectedSamples selected =
+      select_samples(set.train.reader->labels(), set.info.classes(), selection, request.seed, request.data.location);
+  const Positions numbers = class_numbers(set.info.classes(), selection, request.data.location);
+  select_classes(result.info, selection);
+
+  Digest digest;
+  SplitMaker maker(request, result.info, sizing);
+  const auto make = [&](const LoadedSplit& split, const Chosen& samples, bool in_training) {
+    digest.add(split.reader->fingerprint());
+    for (const Positions* numbers_of : {&samples.samples, &samples.labels})
+      digest.add(numbers_of->data(), numbers_of->size() * sizeof(std::int64_t));
+    return maker.make(split, samples, in_training);
+  };
+  const Chosen train = chosen(selected.train, selected.labels);
+  result.train = make(set.train, train, /*in_training=*/true);
+  if (!selected.validation.empty()) {
+    result.validation = make(set.train, chosen(selected.validation, selected.labels), /*in_training=*/false);
+  } else if (set.validation.defined()) {
+    result.validation = make(set.validation, all_of_task(set.validation, numbers), /*in_training=*/false);
+  }
+  result.test = make(set.test, all_of_task(set.test, numbers), /*in_training=*/false);
+  result.fingerprint = digest.hex();
+  result.train_labels = train.labels;
+  return result;
+}
+
+const TrainingData& TrainingDataStore::get(const ComponentSpec& data, const TrainSettings& train) {
+  DataRequest request{.data = data,
+                      .augment = {},
+                      .keep_images = train.keep_images == AutoOnOff::kAuto,
+                      .loader_threads = train.loader_threads,
+                      .root = root_,
+                      .seed = seed_,
+                      .device = device_,
+                      .say = say_};
+  // Only the first of them can be a sizing, and stages that differ in the others share their images.
+  if (!train.augment.empty()) request.augment = {train.augment.front()};
+  std::string name = data.type + data.parameters.to_toml() + data.extras.to_toml();
+  if (make_sizing(request.augment, load_set(request).info) != nullptr)
+    name += request.augment.front().type + request.augment.front().parameters.to_toml();
   const auto found = loaded_.find(name);
   if (found != loaded_.end()) return found->second;
-  return loaded_.emplace(name, load_training_data(data, root_, seed_, device_)).first->second;
+  return loaded_.emplace(name, load_training_data(request)).first->second;
 }
 
 }  // namespace kd

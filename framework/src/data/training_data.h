@@ -1,14 +1,16 @@
-// The data of a stage: what a data set holds, after the recipe's selection, on the device of the run.
+// The data of a stage: what a data set holds, after the recipe's selection, in one size, for the device of the run.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "data/split_data.h"
 #include "kd/api.h"
 #include "kd/dataset.h"
 #include "recipe/plan.h"
@@ -16,12 +18,24 @@
 namespace kd {
 
 struct KD_API TrainingData {
-  DataInfo info;
-  ImageSet train, validation, test;        ///< validation is empty (undefined tensors) where none is held out
-  std::string fingerprint;                 ///< SHA-256 of everything above
+  DataInfo info;                           ///< of the images as networks get them
+  SplitData train, validation, test;       ///< validation is undefined where there is none
+  std::string fingerprint;                 ///< SHA-256 of everything above, but for what a sizing does
   std::vector<std::int64_t> train_labels;  ///< those of `train`, on the host
 
-  bool has_validation() const { return validation.labels.defined(); }
+  bool has_validation() const { return validation.defined(); }
+};
+
+/// How a stage wants to see a data set.
+struct KD_API DataRequest {
+  ComponentSpec data = {};
+  std::vector<ComponentSpec> augment = {};  ///< a sizing at its beginning decides the size of the images
+  bool keep_images = true;                  ///< in memory, decoded, where they fit
+  std::int64_t loader_threads = 0;          ///< that read images; 0: one for each processor
+  std::filesystem::path root = {};          ///< of the data sets
+  std::uint64_t seed = 0;                   ///< of the selection
+  at::Device device = at::kCPU;
+  std::function<void(const std::string&)> say = nullptr;
 };
 
 /// Positions of the training images that a selection keeps, and the labels they get. Decided by counter-based
@@ -44,23 +58,27 @@ KD_API std::filesystem::path data_root(const std::string& given);
 /// N×C×H×W, and as many labels, each of them a class.
 KD_API void check_split(const ImageSet& set, const DataInfo& info, const std::string& what);
 
-/// Loads a data set (once per process, whatever the selection), checks what its plugin gives, and selects.
-KD_API TrainingData load_training_data(const ComponentSpec& data, const std::filesystem::path& root, std::uint64_t seed,
-                                       at::Device device);
+/// Loads or opens a data set (once per process, whatever the selection), checks what its plugin gives, and selects.
+KD_API TrainingData load_training_data(const DataRequest& request);
+
+/// Channels, size, classes and statistics of the images as networks get them, without loading any.
+KD_API DataInfo describe_data(const DataRequest& request);
 
 /// The selections of a run, each of which is made and brought to the device once.
 class KD_API TrainingDataStore {
  public:
-  TrainingDataStore(std::filesystem::path root, std::uint64_t seed, at::Device device)
-      : root_(std::move(root)), seed_(seed), device_(device) {}
+  TrainingDataStore(std::filesystem::path root, std::uint64_t seed, at::Device device,
+                    std::function<void(const std::string&)> say)
+      : root_(std::move(root)), seed_(seed), device_(device), say_(std::move(say)) {}
 
-  /// Valid as long as the store.
-  const TrainingData& get(const ComponentSpec& data);
+  /// The data of a stage with these settings; valid as long as the store.
+  const TrainingData& get(const ComponentSpec& data, const TrainSettings& train);
 
  private:
   std::filesystem::path root_;
   std::uint64_t seed_;
   at::Device device_;
+  std::function<void(const std::string&)> say_;
   std::map<std::string, TrainingData> loaded_;
 };
 

@@ -50,7 +50,7 @@ AnalysedModel::AnalysedModel(const StageResult& stage, const NetworkResult& netw
 
 AnalysedModel::~AnalysedModel() = default;
 
-const ImageSet& AnalysedModel::set(Split split) const {
+const SplitData& AnalysedModel::set(Split split) const {
   if (split == Split::kValidation && !data_.has_validation())
     throw Error(fmt::format("the data of {} has no validation split", name_.text()));
   return split == Split::kTrain ? data_.train : split == Split::kValidation ? data_.validation : data_.test;
@@ -67,7 +67,7 @@ StoredNetwork& AnalysedModel::stored() {
 
 const at::Tensor& AnalysedModel::labels(Split split) {
   at::Tensor& known = labels_[split];
-  if (!known.defined()) known = set(split).labels.cpu();
+  if (!known.defined()) known = set(split).labels().cpu();
   return known;
 }
 
@@ -81,7 +81,7 @@ at::Tensor AnalysedModel::read_answers(Split split) const {
   try {
     const TensorMap kept = read_safetensors(file);
     const auto weights = network_file(stage_, network_.name, kCheckpoint);
-    const std::string wanted = digest_of(set(split).labels.cpu(), weights);
+    const std::string wanted = digest_of(set(split).labels().cpu(), weights);
     return kept.contains(wanted) ? kept.at(wanted) : at::Tensor();
   } catch (const FileError&) {
     return {};  // a damaged file is written anew
@@ -93,7 +93,7 @@ const at::Tensor& AnalysedModel::logits(Split split) {
   if (known.defined()) return known;
   known = read_answers(split);
   if (known.defined()) return known;
-  known = compute_logits(split, set(split).labels.size(0)).cpu();
+  known = compute_logits(split, set(split).samples()).cpu();
   try {
     std::filesystem::create_directories(answers_file(split).parent_path());
     write_safetensors(answers_file(split),
@@ -114,7 +114,7 @@ at::Tensor AnalysedModel::features(Split split, const std::string& tap, std::int
   const std::vector<std::string> known = tap_names();
   if (std::find(known.begin(), known.end(), tap) == known.end())
     throw RecipeError({}, fmt::format("{} has no feature '{}'", name_.text(), tap), name_hint(tap, known, "it offers"));
-  const std::int64_t samples = std::min(most, set(split).labels.size(0));
+  const std::int64_t samples = std::min(most, set(split).samples());
   at::Tensor all;
   for (std::int64_t begin = 0; begin < samples; begin += train_.evaluation_batch_size) {
     const std::int64_t count = std::min(train_.evaluation_batch_size, samples - begin);
@@ -165,7 +165,11 @@ std::unique_ptr<AnalysedModel> load_analysed(const std::filesystem::path& run, c
       throw FileError(std::move(problems));
     }
   }();
-  auto data = std::make_unique<TrainingData>(load_training_data(settings.data, data_root, 0, device));
+  auto data = std::make_unique<TrainingData>(load_training_data({.data = settings.data,
+                                                                 .augment = settings.train.augment,
+                                                                 .loader_threads = settings.train.loader_threads,
+                                                                 .root = data_root,
+                                                                 .device = device}));
   data->validation = {};
   return std::make_unique<AnalysedModel>(result, result.networks[place], settings.train, std::move(data), device);
 }

@@ -41,7 +41,7 @@ class KD_API AnalysedModel final : public TrainedModel {
   at::Tensor head(const at::Tensor& feature, const std::string& tap) override;
 
  private:
-  const ImageSet& set(Split split) const;
+  const SplitData& set(Split split) const;
   /// The network with its weights, loaded now if it was not.
   StoredNetwork& stored();
   std::filesystem::path answers_file(Split split) const;

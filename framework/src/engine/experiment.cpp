@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -89,7 +90,7 @@ class RunAnalysisContext final : public AnalysisContext {
       : context_(context), folder_(folder) {
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const StagePlan& plan = context.plan.stages[i];
-      const TrainingData& data = context.data->get(plan.data);
+      const TrainingData& data = context.data->get(plan.data, plan.train);
       for (const NetworkResult& result : stages[i].networks) {
         models_.push_back(std::make_unique<AnalysedModel>(stages[i], result, plan.train, data, context.device));
         networks_.push_back(models_.back().get());
@@ -166,19 +167,20 @@ RunContext make_context(const ExperimentPlan& plan, const RunOptions& options, P
   use_own_stream(device);
   flush_denormals();
   use_deterministic_algorithms(options.deterministic);
-  return {
-      .plan = plan,
-      .device = device,
-      .data_root = options.data_root,
-      .runs_folder = options.runs_folder,
-      .fresh = options.fresh,
-      .deterministic = options.deterministic,
-      .max_steps = options.max_steps,
-      .progress = progress,
-      .sinks = {},
-      .finished = {},
-      .answers = std::make_shared<AnswerCaches>(most_cache_bytes(device)),
-      .data = std::make_shared<TrainingDataStore>(options.data_root, static_cast<std::uint64_t>(plan.seed), device)};
+  return {.plan = plan,
+          .device = device,
+          .data_root = options.data_root,
+          .runs_folder = options.runs_folder,
+          .fresh = options.fresh,
+          .deterministic = options.deterministic,
+          .max_steps = options.max_steps,
+          .progress = progress,
+          .sinks = {},
+          .group = options.group,
+          .finished = {},
+          .answers = std::make_shared<AnswerCaches>(most_cache_bytes(device)),
+          .data = std::make_shared<TrainingDataStore>(options.data_root, static_cast<std::uint64_t>(plan.seed), device,
+                                                      [&progress](const std::string& line) { progress.warn(line); })};
 }
 
 /// Everything that can be known to be wrong before training, in one error; returns the analyses.
@@ -194,21 +196,28 @@ std::vector<std::unique_ptr<Analysis>> check(const RunContext& context) {
   return analyses;
 }
 
-/// Trains the stages and looks at them; `result` holds what was finished where this throws.
-void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>>& analyses, RunFolder& folder,
-                RunResult& result) {
+/// Trains the stages; `finished` is told of each.
+void train_stages(RunContext& context, RunResult& result, const std::function<void(const StageResult&)>& finished) {
   for (const StagePlan& stage : context.plan.stages) {
     StageResult outcome =
         call_component(fmt::format("stage '{}'", stage.name), [&] { return run_stage(stage, context); });
-    folder.link_stage(stage.name, outcome.folder);
-    if (outcome.reused) {
-      context.progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", stage.name,
-                                       outcome.folder.string()));
-    }
     context.finished[stage.name] = outcome;
     result.stages.push_back(std::move(outcome));
-    folder.set_status("running", "", to_json(result.stages).dump());
+    finished(result.stages.back());
   }
+}
+
+/// Trains the stages and looks at them; `result` holds what was finished where this throws.
+void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>>& analyses, RunFolder& folder,
+                RunResult& result) {
+  train_stages(context, result, [&](const StageResult& outcome) {
+    folder.link_stage(outcome.stage, outcome.folder);
+    if (outcome.reused) {
+      context.progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)",
+                                       outcome.stage, outcome.folder.string()));
+    }
+    folder.set_status("running", "", to_json(result.stages).dump());
+  });
   folder.write_summary(summary_table(result.stages));
   if (analyses.empty()) return;
   throw_if_stopped("before the analyses");
@@ -219,9 +228,29 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
   }
 }
 
+/// Of a process that is not the first of its group.
+class SilentProgress final : public Progress {
+ public:
+  void say(const std::string&) override {}
+  void warn(const std::string&) override {}
+  void step(const StepProgress&) override {}
+  void epoch(const EpochSummary&) override {}
+};
+
+/// What a process does that is not the first of its group: it trains, and leaves writing and looking to the first.
+RunResult help_to_train(const ExperimentPlan& plan, const RunOptions& options) {
+  SilentProgress silent;
+  RunContext context = make_context(plan, options, silent);
+  check(context);
+  RunResult result;
+  train_stages(context, result, [](const StageResult&) {});
+  return result;
+}
+
 }  // namespace
 
 RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  if (!options.group->is_first()) return help_to_train(plan, options);
   LoggingProgress logging(progress);
   RunContext context = make_context(plan, options, logging);
   const auto analyses = check(context);

@@ -16,10 +16,11 @@ struct KD_API RunOptions {
   bool deterministic = false;
   std::int64_t max_steps = 0;
   std::vector<std::string> arguments;  ///< for run.json
+  Group* group = &Group::alone();      ///< the processes that train together; the first alone writes and speaks
 };
 
 struct KD_API RunResult {
-  std::filesystem::path folder;
+  std::filesystem::path folder;  ///< empty in all processes but the first
   std::vector<StageResult> stages;
 };
 

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 
-#include "data/transfer.h"
 #include "kd/logits.h"
 
 namespace kd {
@@ -65,7 +64,7 @@ at::Tensor FrozenNetwork::head(const at::Tensor& feature, const std::string& tap
   return finish(model_->head(feature.to(placement_.precision), tap));
 }
 
-void FrozenNetwork::fill_cache(const ImageSet& train, const AugmentationChain& augmentations, const at::Tensor& index,
+void FrozenNetwork::fill_cache(const SplitData& train, const AugmentationChain& augmentations, const at::Tensor& index,
                                RandomKey epoch_key, std::int64_t rows) {
   if (!cache_) return;
   const at::Tensor missing = cache_->take_missing(index, augmentations.view_numbers(index, epoch_key));
@@ -73,8 +72,7 @@ void FrozenNetwork::fill_cache(const ImageSet& train, const AugmentationChain& a
     // Every pass has the same number of rows, the last one repeating some: an answer must not depend on which others
     // were missing, and the sums in a pass are ordered by its shape.
     const at::Tensor positions = at::arange(begin, begin + rows, missing.options()).clamp_max(missing.size(0) - 1);
-    Batch batch = cut_batch(train, to_device(missing.index_select(0, positions), placement_.device));
-    augmentations.apply_in_training(batch, train, epoch_key);
+    const Batch batch = augmentations.make_batch(train, train.on_both(missing.index_select(0, positions)), epoch_key);
     const std::int64_t count = std::min(rows, missing.size(0) - begin);
     cache_->put(batch.index.narrow(0, 0, count), batch.view.narrow(0, 0, count),
                 pass(batch.images, nullptr).narrow(0, 0, count));

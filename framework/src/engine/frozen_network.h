@@ -31,7 +31,7 @@ class KD_API FrozenNetwork final : public Teacher {
   void use_cache(std::shared_ptr<AnswerCache> cache) { cache_ = std::move(cache); }
   /// Computes what the cache lacks of the training samples at `index` (on the CPU), as the epoch of that key shows
   /// them, `rows` at a time.
-  void fill_cache(const ImageSet& train, const AugmentationChain& augmentations, const at::Tensor& index,
+  void fill_cache(const SplitData& train, const AugmentationChain& augmentations, const at::Tensor& index,
                   RandomKey epoch_key, std::int64_t rows);
 
   /// Tells the network which step it answers in: a new dropout mask for each, in training mode.

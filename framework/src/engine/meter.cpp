@@ -42,12 +42,14 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
   count.add_(samples);
 }
 
-std::map<std::string, double> TrainingMeter::means() const {
+std::map<std::string, double> TrainingMeter::means(Group& group) const {
   std::map<std::string, double> means;
   if (sums_.empty()) return means;
   std::vector<at::Tensor> all;
   for (const auto& [name, sum] : sums_) all.push_back(sum.to(sums_.begin()->second.device()));
-  const at::Tensor values = at::stack(all).cpu();
+  const at::Tensor sums = at::stack(all);
+  group.sum({sums});
+  const at::Tensor values = sums.cpu();
   const double* value = values.const_data_ptr<double>();
   for (const auto& [name, sum] : sums_) means[name] = *value++;
   const double samples = means.at(kSamples);
@@ -59,9 +61,11 @@ std::map<std::string, double> TrainingMeter::means() const {
   return means;
 }
 
-TensorMap TrainingMeter::state(const std::string& prefix) const {
+TensorMap TrainingMeter::state(const std::string& prefix, Group& group) const {
   TensorMap state;
-  for (const auto& [name, sum] : sums_) state[prefix + name] = sum;
+  std::vector<at::Tensor> sums;
+  for (const auto& [name, sum] : sums_) sums.push_back(state[prefix + name] = sum.clone());
+  group.sum(sums);
   return state;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kd/batch.h"
+#include "kd/group.h"
 #include "kd/loss.h"
 #include "record/safetensors.h"
 
@@ -21,11 +22,11 @@ class TrainingMeter {
   void reset() { sums_.clear(); }
 
   /// Means over the samples so far, by name: every loss term as "loss/…", their weighted sum as "loss", hits as "top1".
-  /// Waits for the device.
-  std::map<std::string, double> means() const;
+  /// Waits for the device. Of `group`, whose processes all ask, over the samples of each.
+  std::map<std::string, double> means(Group& group = Group::alone()) const;
 
-  /// For checkpoints in the middle of an epoch.
-  TensorMap state(const std::string& prefix) const;
+  /// For checkpoints in the middle of an epoch: the sums of all processes of `group`, which all ask.
+  TensorMap state(const std::string& prefix, Group& group) const;
   void restore(const std::string& prefix, const TensorMap& state);
 
  private:

@@ -12,6 +12,7 @@
 #include "data/training_data.h"
 #include "engine/answer_cache.h"
 #include "engine/progress.h"
+#include "kd/group.h"
 #include "metrics/classification.h"
 #include "recipe/plan.h"
 #include "record/records.h"
@@ -48,6 +49,7 @@ struct KD_API RunContext {
   std::int64_t max_steps = 0;  ///< of each stage; 0: as the recipe says
   Progress& progress;
   std::vector<Sink*> sinks;
+  Group* group = &Group::alone();               ///< the processes that train together
   std::map<std::string, StageResult> finished;  ///< stages of this run so far
   std::shared_ptr<AnswerCaches> answers;        ///< of the teachers
   std::shared_ptr<TrainingDataStore> data;      ///< of the stages

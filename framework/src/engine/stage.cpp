@@ -25,6 +25,33 @@ void replay_records(const std::filesystem::path& file, const RunContext& context
 
 }  // namespace
 
+namespace {
+
+/// Waits until no other run trains the stage; of a group, its first process does. Null in the others.
+std::unique_ptr<FileLock> lock_stage(const std::filesystem::path& folder, const StagePlan& plan, RunContext& context) {
+  if (!context.group->is_first()) return nullptr;
+  std::filesystem::create_directories(folder.parent_path());
+  bool said = false;
+  auto lock = std::make_unique<FileLock>(folder.string() + ".lock", [&] {
+    if (!said) context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
+    said = true;
+    throw_if_stopped(fmt::format("while stage '{}' waited for another process", plan.name));
+  });
+  recover_folder(folder);
+  return lock;
+}
+
+/// Makes the folder ready to be trained in, from `checkpoint` on where there is one.
+void prepare_folder(const std::filesystem::path& folder, const std::string& settings, bool has_checkpoint) {
+  std::filesystem::create_directories(folder);
+  write_file(folder / "settings.toml", settings);
+  if (has_checkpoint) return;
+  std::filesystem::remove(folder / "metrics.jsonl");  // what is left cannot be gone on from
+  std::filesystem::remove_all(folder / "ckpt");
+}
+
+}  // namespace
+
 StageResult run_stage(const StagePlan& plan, RunContext& context) {
   throw_if_stopped(fmt::format("before stage '{}'", plan.name));
   StageParts parts(plan, context);
@@ -33,34 +60,24 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   const std::filesystem::path kept = stage_folder(context, plan.name, fingerprint);
   // A stage that is trained anew replaces the one that is there only once it is finished.
   const std::filesystem::path folder = context.fresh ? std::filesystem::path(kept.string() + ".fresh") : kept;
-  std::filesystem::create_directories(kept.parent_path());
-  bool said = false;
-  const FileLock lock(kept.string() + ".lock", [&] {
-    if (!said) context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
-    said = true;
-    throw_if_stopped(fmt::format("while stage '{}' waited for another process", plan.name));
-  });
-  recover_folder(kept);
+  const auto lock = lock_stage(kept, plan, context);
+  context.group->wait();
   const std::string settings = write_recipe(plan.resolved);
   std::string damage;
   if (auto result = context.fresh ? std::nullopt : read_result(folder, &damage)) {
-    heal_settings(folder, settings);
+    if (context.group->is_first()) heal_settings(folder, settings);
     replay_records(folder / "metrics.jsonl", context);
     return *result;
   }
-  std::filesystem::create_directories(folder);
-  write_file(folder / "settings.toml", settings);
+  const auto checkpoint = newest_checkpoint(folder / "ckpt");
+  context.group->wait();  // until every process has looked
+  if (context.group->is_first()) prepare_folder(folder, settings, checkpoint.has_value());
   parts.prepare();
   context.progress.say(fmt::format("stage {}: {}", plan.name, parts.describe()));
-  const auto checkpoint = newest_checkpoint(folder / "ckpt");
   if (!damage.empty()) {
     context.progress.warn(
         fmt::format("stage {}: what was kept of it is damaged ({}): {}", plan.name, damage,
                     checkpoint ? "it goes on from " + checkpoint->filename().string() : "it is trained anew"));
-  }
-  if (!checkpoint) {  // what is left cannot be gone on from
-    std::filesystem::remove(folder / "metrics.jsonl");
-    std::filesystem::remove_all(folder / "ckpt");
   }
   StageLoop loop(plan, context, parts, folder);
   if (checkpoint) {
@@ -69,11 +86,12 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   }
   StageResult result = loop.run();
   result.fingerprint = fingerprint;
-  write_result(result, settings);
-  if (context.fresh) {
-    replace_folder(kept, folder);
-    result.folder = kept;
+  if (context.group->is_first()) {
+    write_result(result, settings);
+    if (context.fresh) replace_folder(kept, folder);
   }
+  context.group->wait();
+  if (context.fresh) result.folder = kept;
   return result;
 }
 

@@ -1,6 +1,7 @@
 // stage_loop.h
 #include "engine/stage_loop.h"
 
+#include <ATen/ops/full.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "data/batches.h"
-#include "data/transfer.h"
 #include "engine/device.h"
 #include "engine/stop.h"
 #include "files/atomic_file.h"
@@ -17,6 +17,8 @@
 
 namespace kd {
 namespace {
+
+Shard shard_of(const RunContext& context) { return {context.group->rank(), context.group->size()}; }
 
 std::string meter_prefix(const std::string& network) { return "meter." + network + "."; }
 
@@ -27,17 +29,27 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
       context_(context),
       parts_(parts),
       folder_(std::move(folder)),
-      metrics_(folder_ / "metrics.jsonl"),
+      source_(parts.training_data().train, parts.augmentations(), plan.train.batch_size, shard_of(context)),
       batches_(batches_per_epoch(plan, parts.samples())),
       windows_({.samples = parts.samples(),
                 .batch_size = plan.train.batch_size,
                 .batches = batches_,
                 .steps = context.max_steps > 0 ? std::min(context.max_steps, plan.train.epochs * batches_)
                                                : plan.train.epochs * batches_,
-                .accumulate = plan.train.accumulate},
+                .accumulate = plan.train.accumulate,
+                .shard = shard_of(context)},
                parts.training_data().train_labels,
                [this](std::int64_t epoch) { return epoch_order(parts_.samples(), epoch_key(epoch)); }),
-      lowest_loss_(std::numeric_limits<double>::infinity()) {}
+      lowest_loss_(std::numeric_limits<double>::infinity()) {
+  if (context_.group->is_first()) metrics_.emplace(folder_ / "metrics.jsonl");
+  const std::int64_t last = parts_.samples() - (batches_ - 1) * plan_.train.batch_size;
+  if (std::min(last, plan_.train.batch_size) < context_.group->size()) {
+    throw RecipeError(plan_.location,
+                      fmt::format("a batch of {} images for {} processes", std::min(last, plan_.train.batch_size),
+                                  context_.group->size()),
+                      "another batch_size, or drop_last = true");
+  }
+}
 
 StageLoop::~StageLoop() = default;
 
@@ -47,12 +59,10 @@ ScheduleTime StageLoop::time() const {
 
 void StageLoop::update(Network& network, const std::vector<Term>& terms, const Counted& counted) {
   meters_[network.name()].add(terms, counted.logits, counted.targets);
-  ScheduleTime begin = time();
-  begin.step = windows_.first_step(step_);
   auto& trained = dynamic_cast<TrainedNetwork&>(network);
   const UpdatePart part = windows_.part(step_);
   trained.backward(terms, part);
-  if (part.last) trained.step(begin);
+  if (part.last) trained.step();
 }
 
 StageResult StageLoop::run() {
@@ -73,14 +83,13 @@ StageResult StageLoop::run() {
 void StageLoop::run_epoch() {
   epoch_start_ = Clock::now();
   epoch_start_batch_ = batch_;
-  const at::Tensor order = epoch_order(parts_.samples(), epoch_key(epoch_));
-  const at::Tensor order_on_device = to_device(order, context_.device);
+  source_.begin_epoch(epoch_key(epoch_), parts_.view_key(epoch_), batch_);
   std::int64_t answered = batch_;
   while (batch_ < batches_ && !steps_are_used_up()) {
-    if (batch_ == answered) answered = prepare_answers(order);
-    run_step(order_on_device);
-    if (stop_requested()) stop();
-    if (batch_ < batches_ && checkpoint_is_due()) {
+    if (batch_ == answered) answered = prepare_answers();
+    run_step();
+    if (any(stop_requested())) stop();
+    if (batch_ < batches_ && any(checkpoint_is_due())) {
       check_meters();
       save(/*finished=*/false);
     }
@@ -91,30 +100,24 @@ void StageLoop::run_epoch() {
   batch_ = 0;
 }
 
-std::int64_t StageLoop::prepare_answers(const at::Tensor& order) {
+std::int64_t StageLoop::prepare_answers() {
   // What is missing is found for several steps at once, and a stop is not seen before they are done.
   const std::int64_t ahead = std::max<std::int64_t>(1, parts_.samples_ahead() / plan_.train.batch_size);
   std::int64_t end = std::min(batch_ + ahead, batches_);
   if (context_.max_steps > 0) end = std::min(end, batch_ + context_.max_steps - step_);
-  const std::int64_t size = plan_.train.batch_size;
-  const std::int64_t begin = batch_ * size;
-  parts_.prepare_answers(order.narrow(0, begin, std::min(end * size, parts_.samples()) - begin), epoch_);
+  parts_.prepare_answers(source_.positions(batch_, end), epoch_);
   return end;
 }
 
-void StageLoop::run_step(const at::Tensor& order) {
-  const std::int64_t begin = batch_ * plan_.train.batch_size;
-  const ImageSet& train = parts_.training_data().train;
-  Batch batch = cut_batch(train, order.narrow(0, begin, rows_of_batch(batch_)));
-  parts_.augmentations().apply_in_training(batch, train, parts_.view_key(epoch_));
+void StageLoop::run_step() {
+  ScheduleTime begin = time();
+  begin.step = windows_.first_step(step_);
+  for (const auto& network : parts_.trained()) network->begin_step(begin);
+  const Batch batch = source_.next();
   const DrawTables::Use use(parts_.augmentations().tables(), parts_.view_key(epoch_), batch.index);
   parts_.step(batch, step_, *this);
   ++step_;
   ++batch_;
-}
-
-std::int64_t StageLoop::rows_of_batch(std::int64_t batch) const {
-  return std::min(plan_.train.batch_size, parts_.samples() - batch * plan_.train.batch_size);
 }
 
 void StageLoop::report_step() {
@@ -136,7 +139,7 @@ void StageLoop::report_step() {
 void StageLoop::end_epoch() {
   std::map<std::string, Numbers> numbers;
   for (const auto& [network, meter] : meters_) {
-    const Numbers means = meter.means();
+    const Numbers means = meter.means(*context_.group);
     check_finite(network, means);
     for (const auto& [name, value] : means) numbers[network]["train/" + name] = value;
   }
@@ -165,7 +168,7 @@ void StageLoop::end_epoch() {
   batch_ = 0;
   const bool finished = last || stopped_early_;
   const bool new_best = is_best_ && parts_.training_data().has_validation();
-  if (finished || new_best || plan_.train.checkpoint_seconds == 0 || checkpoint_is_due()) save(finished);
+  if (finished || new_best || plan_.train.checkpoint_seconds == 0 || any(checkpoint_is_due())) save(finished);
 }
 
 std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& numbers) {
@@ -175,9 +178,9 @@ std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& nu
   double loss = 0;
   for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
     TrainedNetwork& network = *parts_.trained()[i];
-    const auto measure = [&](const ImageSet& set, const std::string& split) {
+    const auto measure = [&](const SplitData& set, const std::string& split) {
       const at::Tensor logits = network.evaluate(set, parts_.augmentations(), plan_.train.evaluation_batch_size);
-      const ClassificationResult result = measure_classification(logits, set.labels);
+      const ClassificationResult result = measure_classification(logits, set.labels());
       check_finite(network.name(), {{split + "/nll", result.nll}});
       Numbers& of_network = numbers[network.name()];
       of_network[split + "/nll"] = result.nll;
@@ -222,7 +225,7 @@ void StageLoop::write_records(const std::map<std::string, Numbers>& numbers) {
       records.push_back({plan_.name, network, name.substr(0, slash), epoch_, step_, name.substr(slash + 1), value});
     }
   }
-  metrics_.write(records);
+  if (metrics_) metrics_->write(records);
   for (Sink* sink : context_.sinks) sink->write(records);
 }
 
@@ -246,15 +249,26 @@ double StageLoop::seconds() const {
 }
 
 void StageLoop::save(bool finished) {
+  if (is_best_ || best_.empty()) best_ = checkpoint_name(step_);
+  TensorMap training;
+  for (const auto& [network, meter] : meters_) training.merge(meter.state(meter_prefix(network), *context_.group));
+  for (const auto& network : parts_.trained()) {
+    if (!finished) training.merge(network->training_state());
+  }
+  if (context_.group->is_first()) write(finished, std::move(training));
+  context_.group->wait();
+  is_best_ = false;
+  last_save_ = Clock::now();
+}
+
+void StageLoop::write(bool finished, TensorMap training) {
   Checkpoint checkpoint;
+  checkpoint.training = std::move(training);
   for (const auto& network : parts_.trained()) {
     TrainedNetwork::Result result = network->result();
     checkpoint.networks[network->name()] = std::move(result.weights);
     if (!result.adapters.empty()) checkpoint.networks[adapters_name(network->name())] = std::move(result.adapters);
-    if (!finished) checkpoint.training.merge(network->training_state());
   }
-  for (const auto& [network, meter] : meters_) checkpoint.training.merge(meter.state(meter_prefix(network)));
-  if (is_best_ || best_.empty()) best_ = checkpoint_name(step_);
   nlohmann::ordered_json state{
       {"best", best_},  // links may be older where a kill strikes before they are made
       {"epoch", epoch_},
@@ -272,8 +286,13 @@ void StageLoop::save(bool finished) {
   const std::filesystem::path written = write_checkpoint(folder_ / "ckpt", step_, checkpoint);
   repair_links(written);
   remove_old_checkpoints(folder_ / "ckpt");
-  is_best_ = false;
-  last_save_ = Clock::now();
+}
+
+bool StageLoop::any(bool own) const {
+  if (context_.group->size() == 1) return own;
+  const at::Tensor votes = at::full({1}, own ? 1 : 0, at::TensorOptions().dtype(at::kLong));
+  context_.group->sum({votes});
+  return votes.item<std::int64_t>() > 0;
 }
 
 bool StageLoop::checkpoint_is_due() const {
@@ -283,7 +302,7 @@ bool StageLoop::checkpoint_is_due() const {
 
 void StageLoop::check_meters() const {
   // A checkpoint of a network that has diverged would replace the last good one.
-  for (const auto& [network, meter] : meters_) check_finite(network, meter.means());
+  for (const auto& [network, meter] : meters_) check_finite(network, meter.means(*context_.group));
 }
 
 void StageLoop::stop() {
@@ -295,7 +314,7 @@ void StageLoop::stop() {
 }
 
 void StageLoop::restore(const std::filesystem::path& folder) {
-  repair_links(folder);
+  if (context_.group->is_first()) repair_links(folder);
   const Checkpoint checkpoint = read_checkpoint(folder);
   const auto state = nlohmann::json::parse(checkpoint.state);
   best_ = state.at("best");
@@ -306,10 +325,12 @@ void StageLoop::restore(const std::filesystem::path& folder) {
   if (!state.at("lowest_loss").is_null()) lowest_loss_ = state.at("lowest_loss");
   evaluations_without_gain_ = state.at("evaluations_without_gain");
   earlier_seconds_ = state.at("seconds");
-  // Records past the checkpoint belong to steps that are now made again.
-  const std::filesystem::path records = folder_ / "metrics.jsonl";
-  std::filesystem::resize_file(
-      records, std::min(std::filesystem::file_size(records), state.at("metrics_bytes").get<std::uintmax_t>()));
+  if (metrics_) {
+    // Records past the checkpoint belong to steps that are now made again.
+    const std::filesystem::path records = folder_ / "metrics.jsonl";
+    std::filesystem::resize_file(
+        records, std::min(std::filesystem::file_size(records), state.at("metrics_bytes").get<std::uintmax_t>()));
+  }
   const auto& results = state.at("results");
   for (std::size_t i = 0; i < results.size(); ++i) {
     results_.push_back({plan_.networks[i].name, plan_.networks[i].model, count_parameters(parts_.trained()[i]->model()),
@@ -326,7 +347,8 @@ void StageLoop::restore(const std::filesystem::path& folder) {
     for (const auto& [name, tensor] : checkpoint.training) {
       if (name.starts_with(meter_prefix(network->name()))) on_device[name] = tensor.to(context_.device);
     }
-    if (!on_device.empty()) meters_[network->name()].restore(meter_prefix(network->name()), on_device);
+    if (!on_device.empty() && context_.group->is_first())
+      meters_[network->name()].restore(meter_prefix(network->name()), on_device);
   }
   context_.progress.say(
       fmt::format("stage {}: going on after {} of {} epochs{}", plan_.name, epoch_, plan_.train.epochs,

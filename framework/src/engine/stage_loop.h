@@ -4,9 +4,11 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "data/batch_source.h"
 #include "engine/meter.h"
 #include "engine/run_context.h"
 #include "engine/stage_parts.h"
@@ -35,11 +37,9 @@ class StageLoop final : public Updater {
   using Numbers = std::map<std::string, double>;
 
   void run_epoch();
-  void run_step(const at::Tensor& order);
+  void run_step();
   /// Has the teachers answer the next steps of the epoch, where their answers are cached; returns the batch after them.
-  /// `order` is on the CPU.
-  std::int64_t prepare_answers(const at::Tensor& order);
-  std::int64_t rows_of_batch(std::int64_t batch) const;
+  std::int64_t prepare_answers();
   void end_epoch();
   void report_step();
   /// Evaluates every network; fills results_ and returns the mean top-1 and NLL that the choice of an epoch follows.
@@ -48,9 +48,13 @@ class StageLoop final : public Updater {
   void write_records(const std::map<std::string, Numbers>& numbers);
   /// Whether the time between two checkpoints has passed.
   bool checkpoint_is_due() const;
+  /// Whether any process of the group says so; every one asks at the same place.
+  bool any(bool own) const;
   /// Throws where a mean of the epoch so far is not finite.
   void check_meters() const;
   void save(bool finished);
+  /// Writes a checkpoint; `training` is what the next step depends on beside weights.
+  void write(bool finished, TensorMap training);
   [[noreturn]] void stop();
   void check_finite(const std::string& network, const Numbers& means) const;
   double seconds() const;
@@ -61,8 +65,9 @@ class StageLoop final : public Updater {
   RunContext& context_;
   StageParts& parts_;
   const std::filesystem::path folder_;
-  JsonLinesSink metrics_;
+  std::optional<JsonLinesSink> metrics_;  // only the first process of a group writes
 
+  BatchSource source_;
   std::int64_t batches_;  // of an epoch
   std::int64_t epoch_ = 0, batch_ = 0, step_ = 0;
   UpdateWindows windows_;

@@ -66,9 +66,9 @@ StageParts::StageParts(const StagePlan& plan, const RunContext& context)
       // Students of one recipe see the same views, whatever their stage: a teacher then answers the second from its
       // cache, and what differs between them is not the luck of their crops.
       view_key_(plan.teachers.empty() ? key_ : RandomKey{static_cast<std::uint64_t>(context.plan.seed)}.with("views")),
-      data_(context.data->get(plan.data)),
+      data_(context.data->get(plan.data, plan.train)),
       augmentations_(plan.train.augment, data_.info) {
-  augmentations_.look_up_draws(data_.train.labels.size(0), context.device);
+  augmentations_.look_up_draws(data_.train.samples(), context.device);
   make_networks();
 }
 
@@ -89,16 +89,14 @@ void StageParts::make_networks() {
     const std::string& name = plan_.networks[i].name;
     set_memory_order(*models[i], placement_);
     trained_.push_back(std::make_unique<TrainedNetwork>(name, std::move(models[i]), placement_, key_.with(name),
-                                                        plan_.networks[i].freeze));
+                                                        plan_.networks[i].freeze, *context_.group));
     networks_.push_back(trained_.back().get());
   }
 }
 
-at::Tensor StageParts::first_images() const {
-  const std::int64_t rows = std::min<std::int64_t>(2, data_.train.labels.size(0));
-  Batch batch = cut_batch(data_.train, at::arange(rows, data_.train.labels.options()));
-  augmentations_.apply_in_training(batch, data_.train, view_key(0));
-  return batch.images;
+Batch StageParts::first_batch(std::int64_t rows) const {
+  const at::Tensor first = at::arange(rows, at::TensorOptions().dtype(at::kLong));
+  return augmentations_.make_batch(data_.train, data_.train.on_both(first), view_key(0));
 }
 
 const TapShapes& StageParts::shapes(const Head& network) const { return shapes_.at(&network); }
@@ -150,10 +148,11 @@ void StageParts::require_same_data(const TeacherPlan& teacher) const {
   if (!teacher.run.empty()) {
     const auto settings = std::filesystem::path(teacher.run) / "stages" / teacher.stage / "settings.toml";
     if (!std::filesystem::exists(settings)) return;  // reported where the stage is looked for
-    theirs = &context_.data->get(read_stage_settings(settings.string(), registered_components()).data).info;
+    const StageSettings of_theirs = read_stage_settings(settings.string(), registered_components());
+    theirs = &context_.data->get(of_theirs.data, of_theirs.train).info;
   }
   for (const StagePlan& stage : context_.plan.stages) {
-    if (teacher.run.empty() && stage.name == teacher.stage) theirs = &context_.data->get(stage.data).info;
+    if (teacher.run.empty() && stage.name == teacher.stage) theirs = &context_.data->get(stage.data, stage.train).info;
   }
   if (theirs == nullptr) return;
   const auto refuse = [&](const std::string& what) {
@@ -185,7 +184,7 @@ void StageParts::prepare_trial() { assemble(/*with_weights=*/false); }
 
 void StageParts::assemble(bool with_weights) {
   make_teachers(with_weights);
-  const at::Tensor images = first_images();
+  const at::Tensor images = first_batch(std::min<std::int64_t>(2, samples())).images;
   for (const auto& network : trained_) shapes_[network.get()] = tap_shapes(network->model(), placement_, images);
   for (const auto& teacher : frozen_)
     shapes_[teacher.get()] = tap_shapes(teacher->model(), {placement_.device, at::kFloat, placement_.channels_last},

@@ -36,6 +36,8 @@ class StageParts final : public StageContext {
   const AugmentationChain& augmentations() const { return augmentations_; }
   std::vector<std::unique_ptr<TrainedNetwork>>& trained() { return trained_; }
   const std::vector<std::unique_ptr<FrozenNetwork>>& frozen() const { return frozen_; }
+  /// The first samples, as the first epoch shows them.
+  Batch first_batch(std::int64_t rows) const;
   /// One step of the scheme on a batch, in the stage's precision.
   void step(const Batch& batch, std::int64_t step, Updater& updater);
   /// Makes the teachers' answers to the samples at `index`, which are on the CPU, ready where they are cached.
@@ -53,8 +55,9 @@ class StageParts final : public StageContext {
   const std::vector<Network*>& networks() override { return networks_; }
   const std::vector<Teacher*>& teachers() override { return teachers_; }
   const DataInfo& data() const override { return data_.info; }
-  std::int64_t samples() const override { return data_.train.labels.size(0); }
+  std::int64_t samples() const override { return data_.train.samples(); }
   RandomKey key() const override { return key_; }
+  Group& group() override { return *context_.group; }
   const TapShapes& shapes(const Head& network) const override;
   void train_with(Network& network, const NamedModule& adapter) override;
   void require(const LossNeeds& needs, const Network& student) override;
@@ -63,8 +66,6 @@ class StageParts final : public StageContext {
   void make_networks();
   /// Gives the networks the weights that they are to begin with, and says what was not taken.
   void load_first_weights();
-  /// Two images as the scheme gets them, to find out shapes with.
-  at::Tensor first_images() const;
   void make_teachers(bool with_weights);
   /// Throws RecipeError where a teacher was trained on images or classes that are not those of this stage.
   void require_same_data(const TeacherPlan& teacher) const;

@@ -21,8 +21,8 @@ namespace kd {
 namespace {
 
 /// Settings of a stage that change its speed, not its result.
-constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "teachers",
-                                       "precision"};
+constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "keep_images",
+                                       "loader_threads",        "teachers",           "precision"};
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {
   return {{"name", network.name},

@@ -41,17 +41,14 @@ StoredNetwork::StoredNetwork(const StageResult& stage, const NetworkResult& netw
   set_memory_order(*model_, placement_);
 }
 
-at::Tensor StoredNetwork::logits(const ImageSet& set, std::int64_t most) {
+at::Tensor StoredNetwork::logits(const SplitData& set, std::int64_t most) {
   allow_tf32(tf32_);
-  const std::int64_t count = std::min(most, set.labels.size(0));
-  const ImageSet first{set.images.narrow(0, 0, count), set.labels.narrow(0, 0, count)};
-  return evaluate_logits(*model_, placement_, first, augmentations_, batch_size_);
+  return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_, most);
 }
 
-at::Tensor StoredNetwork::images(const ImageSet& set, std::int64_t begin, std::int64_t count) const {
-  const std::int64_t samples = set.labels.size(0);
-  const std::int64_t first = std::min(begin, samples);
-  return augmentations_.apply_in_evaluation(set.images.narrow(0, first, std::min(count, samples - first)));
+at::Tensor StoredNetwork::images(const SplitData& set, std::int64_t begin, std::int64_t count) const {
+  const std::int64_t first = std::min(begin, set.samples());
+  return augmentations_.apply_in_evaluation(set.images(first, std::min(count, set.samples() - first)));
 }
 
 at::Tensor StoredNetwork::forward(const at::Tensor& images, Taps* taps) {
@@ -155,12 +152,16 @@ std::vector<Evaluation> evaluate_stage(const std::filesystem::path& stage_folder
   const ComponentSpec spec =
       data.empty() ? settings.data : parse_option("--data", "dataset", fields_of<DataSelection>(), data);
   flush_denormals();
-  const TrainingData set = load_training_data(spec, data_root, 0, device);
+  const TrainingData set = load_training_data({.data = spec,
+                                               .augment = settings.train.augment,
+                                               .loader_threads = settings.train.loader_threads,
+                                               .root = data_root,
+                                               .device = device});
   std::vector<Evaluation> evaluations;
   for (const NetworkResult& network : result.networks) {
     StoredNetwork stored(result, network, checkpoint, set.info, settings.train, device);
     const at::Tensor logits = stored.logits(set.test);
-    evaluations.push_back({result.stage, network.name, measure_classification(logits, set.test.labels, bins)});
+    evaluations.push_back({result.stage, network.name, measure_classification(logits, set.test.labels(), bins)});
   }
   return evaluations;
 }
@@ -225,10 +226,10 @@ ImportedWeights import_weights(const Weights& weights, const ImportRequest& requ
                                        .parameters = 0,
                                        .test = {}},
                            .notes = weights.notes};
-  const auto set = request.evaluate
-                       ? std::make_optional(load_training_data(data, request.data_root, 0, placement.device))
-                       : std::nullopt;
-  const DataInfo info = set ? set->info : make<DataSet>(data, {.root = request.data_root})->info();
+  const auto augment = parse_components("augmentation", request.augment);
+  const DataRequest wanted{.data = data, .augment = augment, .root = request.data_root, .device = placement.device};
+  const auto set = request.evaluate ? std::make_optional(load_training_data(wanted)) : std::nullopt;
+  const DataInfo info = set ? set->info : describe_data(wanted);
   const auto network = place_model(imported.network.model, info, {}, placement);
   if (!request.prefix.empty()) imported.tensors = with_prefix(imported.tensors, request.prefix);
   std::string note;
@@ -239,10 +240,11 @@ ImportedWeights import_weights(const Weights& weights, const ImportRequest& requ
   load_state_dict(*network, imported.tensors, request.source);
   imported.network.parameters = count_parameters(*network);
   if (!set) return imported;
-  const AugmentationChain augmentations(parse_components("augmentation", request.augment), info);
-  imported.network.test = measure_classification(
-      evaluate_logits(*network, placement, set->test, augmentations, TrainSettings{}.evaluation_batch_size),
-      set->test.labels);
+  const AugmentationChain augmentations(augment, info);
+  imported.network.test =
+      measure_classification(evaluate_logits(*network, placement, set->test, augmentations,
+                                             TrainSettings{}.evaluation_batch_size, set->test.samples()),
+                             set->test.labels());
   return imported;
 }
 

@@ -27,10 +27,10 @@ class KD_API StoredNetwork {
                 const DataInfo& info, const TrainSettings& train, at::Device device);
 
   /// Logits of the first `most` samples of a set: float, N×classes, on the device.
-  at::Tensor logits(const ImageSet& set, std::int64_t most);
-  at::Tensor logits(const ImageSet& set) { return logits(set, set.labels.size(0)); }
+  at::Tensor logits(const SplitData& set, std::int64_t most);
+  at::Tensor logits(const SplitData& set) { return logits(set, set.samples()); }
   /// Samples as the network sees them: float, on the device.
-  at::Tensor images(const ImageSet& set, std::int64_t begin, std::int64_t count) const;
+  at::Tensor images(const SplitData& set, std::int64_t begin, std::int64_t count) const;
   /// Float logits of such images.
   at::Tensor forward(const at::Tensor& images, Taps* taps);
   at::Tensor head(const at::Tensor& feature, const std::string& tap);

@@ -9,6 +9,7 @@
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_foreach_sub.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
@@ -35,8 +36,8 @@ constexpr std::int64_t kScaleGrowthInterval = 2000;
 }  // namespace
 
 TrainedNetwork::TrainedNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement,
-                               RandomKey key, const std::vector<std::string>& frozen)
-    : name_(std::move(name)), model_(std::move(model)), placement_(placement), key_(key.with("passes")) {
+                               RandomKey key, const std::vector<std::string>& frozen, Group& group)
+    : name_(std::move(name)), model_(std::move(model)), placement_(placement), key_(key.with("passes")), group_(group) {
   model_->module()->train();
   freeze(frozen);
   gather_buffers();
@@ -207,6 +208,7 @@ void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec
   }
   if (parameters_.empty()) throw RecipeError(fmt::format("network '{}' has no parameter left to train", name_));
   groups_ = make_groups(optimizer, rates);
+  scalars_ = StepScalars(groups_.size() + 1, placement_.device);
   if (schedule) schedule_ = make<Schedule>(schedule);
   max_gradient_norm_ = settings.max_gradient_norm;
   average_decay_ = settings.ema;
@@ -248,27 +250,49 @@ std::vector<at::Tensor> TrainedNetwork::gradients() const {
   return all;
 }
 
-void TrainedNetwork::step(const ScheduleTime& time) {
+void TrainedNetwork::begin_step(const ScheduleTime& time) {
+  factor_ = schedule_ ? schedule_->value(time) : 1.0;
+  // A young average forgets faster, or it would hold the first, random numbers for 1/(1 − decay) updates.
+  const auto before = static_cast<double>(updates_);
+  average_weight_ = 1 - std::min(average_decay_, (1 + before) / (10 + before));
+  std::vector<float> numbers;
+  for (const RateGroup& group : groups_)
+    numbers.push_back(static_cast<float>(group.optimizer->learning_rate() * factor_ * group.factor));
+  numbers.push_back(static_cast<float>(average_weight_));
+  scalars_.write(numbers);
+}
+
+void TrainedNetwork::step() {
   const torch::NoGradGuard no_grad;
+  // Each process has weighted its terms by its share of the rows. A gradient that is not finite in one is so in all.
+  if (group_.size() > 1) group_.sum(gradients());
   if (scale_.defined()) {
     found_inf_.zero_();
     at::_amp_foreach_non_finite_check_and_unscale_(gradients(), found_inf_, scale_.reciprocal());
   }
   if (max_gradient_norm_ > 0) clip_gradients();
-  const double factor = schedule_ ? schedule_->value(time) : 1.0;
-  for (const RateGroup& group : groups_)
-    group.optimizer->step({.factor = factor * group.factor, .found_inf = found_inf_});
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    groups_[i].optimizer->step(
+        {.factor = factor_ * groups_[i].factor, .rate = scalars_.at(i), .found_inf = found_inf_});
+  }
   if (scale_.defined()) at::_amp_update_scale_(scale_, scale_growth_, found_inf_, 2.0, 0.5, kScaleGrowthInterval);
   // Undefined gradients take over the buffers of the next backward pass; zeroed ones would be added to.
   for (NamedParameter& parameter : parameters_) parameter.tensor.mutable_grad().reset();
   gradients_open_ = false;
-  const auto before = static_cast<double>(updates_++);
-  if (average_.empty()) return;
-  // A young average forgets faster, or it would hold the first, random numbers for 1/(1 − decay) updates.
-  const double decay = std::min(average_decay_, (1 + before) / (10 + before));
+  ++updates_;
+  if (!average_.empty()) follow_with_average();
+}
+
+void TrainedNetwork::follow_with_average() {
   std::vector<at::Tensor> current;
   for (const NamedParameter& one : averaged_) current.push_back(one.tensor);
-  at::_foreach_lerp_(average_, current, 1 - decay);
+  if (!scalars_.on_device()) {
+    at::_foreach_lerp_(average_, current, average_weight_);
+    return;
+  }
+  const std::vector<at::Tensor> way = at::_foreach_sub(current, average_);
+  at::_foreach_mul_(way, scalars_.at(groups_.size()));
+  at::_foreach_add_(average_, way);
 }
 
 void TrainedNetwork::clip_gradients() {
@@ -295,10 +319,10 @@ void TrainedNetwork::swap_average() {
   }
 }
 
-at::Tensor TrainedNetwork::evaluate(const ImageSet& set, const AugmentationChain& augmentations,
+at::Tensor TrainedNetwork::evaluate(const SplitData& set, const AugmentationChain& augmentations,
                                     std::int64_t batch_size) {
   swap_average();
-  at::Tensor logits = evaluate_logits(*model_, placement_, set, augmentations, batch_size);
+  at::Tensor logits = evaluate_logits(*model_, placement_, set, augmentations, batch_size, set.samples(), group_);
   swap_average();
   return logits;
 }
@@ -323,9 +347,13 @@ TensorMap TrainedNetwork::training_state() {
     add("average." + averaged_[i].name, average_[i]);
   }
   if (gradients_open_) {
+    std::vector<at::Tensor> sums;
     for (const NamedParameter& parameter : parameters_) {
-      if (parameter.tensor.grad().defined()) add("gradient." + parameter.name, parameter.tensor.grad());
+      if (!parameter.tensor.grad().defined()) continue;
+      sums.push_back(group_.size() > 1 ? parameter.tensor.grad().clone() : parameter.tensor.grad());
+      add("gradient." + parameter.name, sums.back());
     }
+    group_.sum(sums);
   }
   if (scale_.defined()) {
     add("scale", scale_);
@@ -371,7 +399,9 @@ void TrainedNetwork::restore(const Result& result, const TensorMap& training) {
   if (gradients_open_) {
     for (NamedParameter& parameter : parameters_) {  // one that no loss has reached so far has none
       const auto gradient = training.find(name_ + ".gradient." + parameter.name);
-      if (gradient != training.end()) parameter.tensor.mutable_grad() = gradient->second.to(parameter.tensor.device());
+      if (gradient == training.end()) continue;
+      parameter.tensor.mutable_grad() = gradient->second.to(parameter.tensor.device());
+      if (!group_.is_first()) parameter.tensor.mutable_grad().zero_();  // the sum over the group is with the first
     }
   }
   if (scale_.defined()) {

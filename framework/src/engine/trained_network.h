@@ -11,6 +11,7 @@
 #include "data/batches.h"
 #include "engine/placement.h"
 #include "engine/state_dict.h"
+#include "engine/step_scalars.h"
 #include "kd/optimizer.h"
 #include "kd/schedule.h"
 #include "kd/scheme.h"
@@ -30,9 +31,9 @@ struct KD_API UpdatePart {
 class KD_API TrainedNetwork final : public Network {
  public:
   /// `frozen`: parts by the beginnings of their names, which keep their weights and answer as in evaluation. Throws
-  /// RecipeError where there is no such part.
+  /// RecipeError where there is no such part. `group`: the processes whose gradients make an update together.
   TrainedNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement, RandomKey key,
-                 const std::vector<std::string>& frozen = {});
+                 const std::vector<std::string>& frozen = {}, Group& group = Group::alone());
   ~TrainedNetwork() override;
 
   const std::string& name() const override { return name_; }
@@ -49,16 +50,19 @@ class KD_API TrainedNetwork final : public Network {
   void prepare(const ComponentSpec& optimizer, const ComponentSpec& schedule, const TrainSettings& settings,
                const std::map<std::string, double>& rates);
 
+  /// What the update of a step depends on beside gradients: numbers of the host, which go to the device here, before
+  /// the step. `time` is that of the update's first batch.
+  void begin_step(const ScheduleTime& time);
   /// Adds the gradients of a batch to those of its update.
   void backward(const std::vector<Term>& terms, const UpdatePart& part);
-  /// Changes the parameters by the gradients so far. `time` is that of the update's first batch.
-  void step(const ScheduleTime& time);
+  /// Changes the parameters by the gradients so far.
+  void step();
   /// Tells the learning-rate schedule the loss of an evaluation.
   void observe(double loss);
   double learning_rate(const ScheduleTime& time) const;
 
   /// Evaluation, with the averaged parameters where there are any.
-  at::Tensor evaluate(const ImageSet& set, const AugmentationChain& augmentations, std::int64_t batch_size);
+  at::Tensor evaluate(const SplitData& set, const AugmentationChain& augmentations, std::int64_t batch_size);
 
   Model& model() { return *model_; }
 
@@ -68,7 +72,8 @@ class KD_API TrainedNetwork final : public Network {
     TensorMap adapters;  ///< as "name.…"; empty where there are none
   };
   Result result();
-  /// Everything else that the next update depends on, under names that begin with the network's.
+  /// Everything else that the next update depends on, under names that begin with the network's. Every process of the
+  /// group asks.
   TensorMap training_state();
   void restore(const Result& result, const TensorMap& training);
 
@@ -90,11 +95,14 @@ class KD_API TrainedNetwork final : public Network {
   Outputs pass(const at::Tensor& images, const TapRequest& taps);
   void swap_average();
   void clip_gradients();
+  /// Moves the average towards the parameters.
+  void follow_with_average();
 
   std::string name_;
   std::unique_ptr<Model> model_;
   Placement placement_;
   RandomKey key_;
+  Group& group_;
   std::uint64_t passes_ = 0;  // of this network so far: a new dropout mask for each
   std::vector<NamedModule> adapters_;
   std::vector<NamedParameter> parameters_;           // that are trained, those of adapters too
@@ -107,6 +115,9 @@ class KD_API TrainedNetwork final : public Network {
   std::int64_t updates_ = 0;
   bool gradients_open_ = false;  // whether there are gradients of an update that is not made yet
   std::vector<RateGroup> groups_;
+  StepScalars scalars_;        // the rate of each of them, and the weight of the parameters in their average
+  double factor_ = 1;          // of every rate in the step at hand
+  double average_weight_ = 0;  // of the parameters in their average after it
   std::unique_ptr<Schedule> schedule_;
   at::Tensor scale_, scale_growth_, found_inf_;  // fp16 only
 };

@@ -11,7 +11,6 @@
 #include <set>
 #include <thread>
 
-#include "data/transfer.h"
 #include "kd/logits.h"
 #include "kd/plugin.h"
 #include "kd/schedule.h"
@@ -144,11 +143,8 @@ void check_outputs(const Outputs& outputs, const TapRequest& taps, std::int64_t 
   }
 }
 
-Batch trial_batch(StageParts& parts, std::int64_t rows) {
-  const ImageSet& train = parts.training_data().train;
-  const at::Tensor first = at::arange(rows, at::TensorOptions().dtype(at::kLong));
-  Batch batch = cut_batch(train, to_device(first, train.labels.device()));
-  parts.augmentations().apply_in_training(batch, train, parts.view_key(0));
+Batch trial_batch(const StageParts& parts, std::int64_t rows) {
+  const Batch batch = parts.first_batch(rows);
   if (batch.images.dim() != 4 || batch.images.size(0) != rows || !batch.images.is_floating_point()) {
     throw Error(fmt::format("the augmentations give images of type {} and shape {}",
                             c10::toString(batch.images.scalar_type()), c10::str(batch.images.sizes())));
@@ -159,7 +155,7 @@ Batch trial_batch(StageParts& parts, std::int64_t rows) {
 }  // namespace
 
 void check_schedules(const StagePlan& plan, const RunContext& context, Diagnostics& diagnostics) {
-  const std::int64_t samples = context.data->get(plan.data).train.labels.size(0);
+  const std::int64_t samples = context.data->get(plan.data, plan.train).train.samples();
   const auto times = sampled_times(plan, batches_per_epoch(plan, samples));
   visit_scheme(plan, [&](const std::string& what, const FieldInfo& field, const Value& table) {
     const auto schedule = make<Schedule>(to_component("schedule", {}, table));
@@ -180,7 +176,7 @@ void warn_of_settings(const StagePlan& plan, const RunContext& context) {
   const ComponentSpec& schedule = plan.train.schedule;
   const bool plateau = schedule && (schedule.type == "plateau" ||
                                     schedule.parameters.to_toml().find("\"plateau\"") != std::string::npos);
-  if ((plan.train.early_stopping > 0 || plateau) && !context.data->get(plan.data).has_validation()) {
+  if ((plan.train.early_stopping > 0 || plateau) && !context.data->get(plan.data, plan.train).has_validation()) {
     warn(fmt::format("{} watches the test split, because there is no validation split: data.validation = N makes one",
                      plateau ? "the schedule 'plateau'" : "early_stopping"));
   }

@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "data/batch_source.h"
 #include "engine/trained_network.h"
 
 namespace kd {
@@ -16,6 +17,7 @@ struct KD_API WindowSettings {
   std::int64_t batches = 1;     ///< of an epoch
   std::int64_t steps = 1;       ///< of the stage
   std::int64_t accumulate = 1;  ///< batches of an update; the last update of a stage may have fewer
+  Shard shard = {};             ///< whose rows of each batch are weighed
 };
 
 /// An update of several batches is that of one batch with all their rows: each weighs as many rows as it has, and where
@@ -31,14 +33,19 @@ class KD_API UpdateWindows {
   UpdatePart part(std::int64_t step);
 
  private:
-  std::int64_t rows(std::int64_t step) const;
-  std::int64_t labelled_rows(std::int64_t step);
+  /// How many rows a batch has, and how many of them this process.
+  struct Rows {
+    std::int64_t all = 0, own = 0;
+  };
+
+  Rows rows(std::int64_t step) const;
+  Rows labelled_rows(std::int64_t step);
 
   WindowSettings settings_;
   const std::vector<std::int64_t>& labels_;
   std::function<at::Tensor(std::int64_t)> order_;
   bool all_labelled_;
-  std::map<std::int64_t, std::vector<std::int64_t>> labelled_;  // of each batch, by epoch; the newest epochs only
+  std::map<std::int64_t, std::vector<Rows>> labelled_;  // of each batch, by epoch; the newest epochs only
 };
 
 }  // namespace kd

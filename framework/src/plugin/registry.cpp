@@ -41,6 +41,7 @@ void Registry::add(const detail::Entry* entries, const std::filesystem::path& li
                                   .library = library,
                                   .fields = entry->describe(),
                                   .roles = entry->roles(),
+                                  .data_source = entry->source(),
                                   .entry = entry};
     check_declaration(component);
     const std::pair key(component.kind, component.name);
@@ -97,6 +98,16 @@ std::string Registry::refusals() const {
 Registry& registry() {
   static Registry* const the_registry = new Registry;
   return *the_registry;
+}
+
+std::vector<DataSource> data_sources() {
+  std::vector<DataSource> sources;
+  for (const RegisteredComponent* component : registry().components("dataset")) {
+    if (component->data_source.files.empty()) continue;
+    sources.push_back(component->data_source);
+    sources.back().name = component->name;
+  }
+  return sources;
 }
 
 const ComponentCatalog& registered_components() { return registry(); }

@@ -18,6 +18,7 @@ struct RegisteredComponent {
   std::filesystem::path library;
   std::vector<FieldInfo> fields;
   Roles roles;
+  DataSource data_source;
   const detail::Entry* entry = nullptr;
 };
 
@@ -54,6 +55,9 @@ class KD_API Registry : public ComponentCatalog {
 
 /// The registry of this process.
 KD_API Registry& registry();
+
+/// Where the files of the registered data sets come from, by name; those that do not say are left out.
+KD_API std::vector<DataSource> data_sources();
 
 /// The component of a kind that TOML text describes, with its defaults. Throws RecipeError with every problem.
 KD_API ComponentSpec parse_component(const std::string& kind, const std::vector<FieldInfo>& extras,

@@ -24,12 +24,14 @@ struct KD_API TrainSettings {
   std::int64_t evaluation_batch_size = 1000;
   std::int64_t early_stopping = 0;
   std::int64_t threads = 0;
+  std::int64_t loader_threads = 0;
   bool drop_last = false;
   double max_gradient_norm = 0;
   double ema = 0;
   double checkpoint_seconds = 60;
   Precision precision = Precision::kAuto;
   AutoOnOff teacher_cache = AutoOnOff::kAuto;
+  AutoOnOff keep_images = AutoOnOff::kAuto;
   AutoOnOff channels_last = AutoOnOff::kAuto;
   ComponentSpec optimizer;
   ComponentSpec schedule;

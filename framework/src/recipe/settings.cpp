@@ -54,6 +54,12 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
   s.field("threads", &T::threads, "threads of one operation on the CPU; 0: by the size of the networks")
       .def(0)
       .range(0, 1024);
+  s.choice("keep_images", &T::keep_images, {{"auto", AutoOnOff::kAuto}, {"off", AutoOnOff::kOff}},
+           "keeps the images of a data set that reads them from files in memory where they fit")
+      .def("auto");
+  s.field("loader_threads", &T::loader_threads, "threads that read images from files; 0: one for each processor")
+      .def(0)
+      .range(0, 1024);
   s.field("checkpoint_seconds", &T::checkpoint_seconds,
           "time between two checkpoints, within an epoch too; 0: one at the end of each epoch")
       .def(60.0)

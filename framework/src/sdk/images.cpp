@@ -1,4 +1,6 @@
-// kd::to_float and kd::read_data_file: what data sets and augmentations share.
+// kd::to_float, kd::Sizing::apply and kd::read_data_file: what data sets and augmentations share.
+#include <ATen/ops/stack.h>
+
 #include <fstream>
 
 #include "kd/augmentation.h"
@@ -9,6 +11,18 @@ namespace kd {
 
 at::Tensor to_float(const at::Tensor& images) {
   return images.scalar_type() == at::kByte ? images.to(at::kFloat).mul_(1.0 / 255.0) : images;
+}
+
+void Sizing::apply(Batch& batch, RandomKey key) const {
+  const at::Tensor index = batch.index.cpu();
+  const auto* counters = index.const_data_ptr<std::int64_t>();
+  batch.change_images([&](const at::Tensor& images) {
+    const at::Tensor bytes = images.cpu();
+    std::vector<at::Tensor> sized;
+    for (std::int64_t i = 0; i < bytes.size(0); ++i)
+      sized.push_back(size_in_training(bytes[i], key.with(static_cast<std::uint64_t>(counters[i]))));
+    return at::stack(sized).to(images.device());
+  });
 }
 
 std::vector<std::uint8_t> read_data_file(const std::filesystem::path& file, const std::string& remedy) {

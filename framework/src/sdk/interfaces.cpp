@@ -18,12 +18,15 @@ at::Tensor Augmentation::view_numbers(const at::Tensor&, RandomKey) const {
 }
 at::Tensor Augmentation::extra_samples(const at::Tensor&, const at::Tensor&, RandomKey) const { return {}; }
 DataSet::~DataSet() = default;
+ImageSet DataSet::load(Split) const { throw Error("the data set neither loads nor opens a split that it has"); }
+std::unique_ptr<ImageReader> DataSet::open(Split) const { return nullptr; }
 Group::~Group() = default;
 Group& Group::alone() {
   static Group alone;
   return alone;
 }
 Head::~Head() = default;
+ImageReader::~ImageReader() = default;
 Loss::~Loss() = default;
 Model::~Model() = default;
 at::Tensor Model::head(const at::Tensor&, const std::string& tap) {

@@ -1,4 +1,5 @@
 // Random changes of brightness, contrast, saturation and hue, as torchvision's ColorJitter on float images.
+//   augment = [{ type = "color_jitter", brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.1 }]
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -20,7 +21,7 @@ class ColorJitter final : public kd::Augmentation {
     double brightness = 0, contrast = 0, saturation = 0, hue = 0;
 
     static void schema(kd::Schema<Params>& s) {
-      const auto factor = [&](const char* name, double Params::*member, const std::string& of_what) {
+      const auto factor = [&](const char* name, double Params::* member, const std::string& of_what) {
         s.field(name, member, of_what + " is multiplied by a factor uniform from max(0, 1 − this) to 1 + this")
             .def(0.0)
             .at_least(0);
@@ -36,6 +37,7 @@ class ColorJitter final : public kd::Augmentation {
 
   explicit ColorJitter(const Params& params) : params_(params) {}
 
+  bool expects_pixels() const override { return true; }
   void apply(kd::Batch& batch, kd::RandomKey key) const override {
     if (batch.images.size(1) != 3) throw kd::Error("color_jitter works on images of 3 channels");
     const at::Tensor amounts = draw_amounts(batch.index, key);

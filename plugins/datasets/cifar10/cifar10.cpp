@@ -1,4 +1,5 @@
 // CIFAR-10: 32×32 colour images of ten kinds of things (Krizhevsky, 2009), from its binary version.
+//   data = { type = "cifar10" }
 #include <ATen/ops/cat.h>
 
 #include "cifar_binary.h"
@@ -13,6 +14,19 @@ constexpr int kTrainFiles = 5;
 class Cifar10 final : public kd::DataSet {
  public:
   using Params = kd::NoParameters;
+
+  static kd::DataSource source() {
+    return {.folder = "cifar-10-batches-bin",
+            .archives = {{"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                          "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", ""}},
+            .files = {{"cifar-10-batches-bin/batches.meta.txt", ""},
+                      {"cifar-10-batches-bin/data_batch_1.bin", ""},
+                      {"cifar-10-batches-bin/data_batch_2.bin", ""},
+                      {"cifar-10-batches-bin/data_batch_3.bin", ""},
+                      {"cifar-10-batches-bin/data_batch_4.bin", ""},
+                      {"cifar-10-batches-bin/data_batch_5.bin", ""},
+                      {"cifar-10-batches-bin/test_batch.bin", ""}}};
+  }
 
   Cifar10(const Params&, const Context& context) : folder_(context.root / "cifar-10-batches-bin") {}
 

@@ -1,4 +1,5 @@
 // CIFAR-100: 32×32 colour images of 100 kinds of things in 20 groups (Krizhevsky, 2009), from its binary version.
+//   data = { type = "cifar100", labels = "fine" }
 #include "../cifar10/cifar_binary.h"
 #include "kd/dataset.h"
 #include "kd/plugin.h"
@@ -18,6 +19,19 @@ class Cifar100 final : public kd::DataSet {
           .def("fine");
     }
   };
+
+  static kd::DataSource source() {
+    return {
+        .folder = "cifar-100-binary",
+        .archives = {{"https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+                      "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec", ""}},
+        .files = {{"cifar-100-binary/train.bin", "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29"},
+                  {"cifar-100-binary/test.bin", "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"},
+                  {"cifar-100-binary/fine_label_names.txt",
+                   "4a53f81a8af29bb6aa646bfe2c455db1b061edfde82a39c0cfc313ef536c681b"},
+                  {"cifar-100-binary/coarse_label_names.txt",
+                   "14e28b5b70e3d8a29704b0d9f8c5985cca5f3c3d08ea043dcc87a036df37a2b3"}}};
+  }
 
   Cifar100(const Params& params, const Context& context)
       : fine_(params.labels == Labels::kFine), folder_(context.root / "cifar-100-binary") {}

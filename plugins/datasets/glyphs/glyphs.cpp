@@ -1,4 +1,5 @@
 // Synthetic images of shapes, drawn from a seed: a data set for tests and demonstrations that needs no file.
+//   data = { type = "glyphs", like = "mnist", train = 10000, test = 2000 }
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -84,6 +85,19 @@ inline at::Tensor parse_labels(const File& file, std::int64_t count) {
     *label++ = file.bytes[i];
   }
   return labels;
+}
+
+/// A part of a data set: its file, and the SHA-256 of its archive (empty: none is published) and of itself.
+using Part = std::array<std::string, 3>;
+
+/// Where a data set of such files comes from: each is packed alone, under `url`.
+inline kd::DataSource source(const std::string& folder, const std::string& url, const std::vector<Part>& parts) {
+  kd::DataSource source{.folder = folder, .archives = {}, .files = {}};
+  for (const auto& [file, archive_sha256, sha256] : parts) {
+    source.archives.push_back({url + file + ".gz", archive_sha256, file});
+    source.files.push_back({folder + "/" + file, sha256});
+  }
+  return source;
 }
 
 /// One split of the data set that lies in `folder` under its official file names; `name` is what recipes call it.

@@ -1,4 +1,5 @@
 // Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
+//   optimizer = { type = "adam", lr = 0.001 }
 #include "fused_adam.h"
 
 namespace {

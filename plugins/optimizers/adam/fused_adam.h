@@ -5,6 +5,8 @@
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 
+#include <type_traits>
+
 #include "../shared/parameter_group.h"
 #include "kd/optimizer.h"
 #include "kd/plugin.h"
@@ -72,20 +74,26 @@ class Adam final : public kd::Optimizer {
     const Lists& lists = group.gather();
     if (lists.parameters.empty()) return;
     group.count_step();
-    constexpr auto kKernel = kDecay == Decay::kDecoupled ? static_cast<Kernel*>(&at::_fused_adamw_)
-                                                         : static_cast<Kernel*>(&at::_fused_adam_);
-    kKernel(lists.parameters, lists.gradients, lists.buffers[0], lists.buffers[1], /*max_exp_avg_sqs=*/{}, lists.steps,
-            params_.lr * step.factor, params_.beta1, params_.beta2, group.weight_decay(), params_.eps,
-            /*amsgrad=*/false,
-            /*maximize=*/false, /*grad_scale=*/{},
-            step.found_inf.defined() ? std::optional<at::Tensor>(step.found_inf) : std::nullopt);
+    const auto apply = [&](const auto& rate) {
+      using Rate = std::remove_cvref_t<decltype(rate)>;
+      using Kernel = KernelWith<std::conditional_t<std::is_same_v<Rate, double>, double, const at::Tensor&>>;
+      constexpr auto kKernel = kDecay == Decay::kDecoupled ? static_cast<Kernel*>(&at::_fused_adamw_)
+                                                           : static_cast<Kernel*>(&at::_fused_adam_);
+      kKernel(lists.parameters, lists.gradients, lists.buffers[0], lists.buffers[1], /*max_exp_avg_sqs=*/{},
+              lists.steps, rate, params_.beta1, params_.beta2, group.weight_decay(), params_.eps,
+              /*amsgrad=*/false,
+              /*maximize=*/false, /*grad_scale=*/{},
+              step.found_inf.defined() ? std::optional<at::Tensor>(step.found_inf) : std::nullopt);
+    };
+    step.rate.defined() ? apply(step.rate) : apply(params_.lr * step.factor);
     group.uncount_if(step.found_inf);
     group.release();
   }
 
-  using Kernel = void(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList,
-                      double, double, double, double, double, bool, bool, const std::optional<at::Tensor>&,
-                      const std::optional<at::Tensor>&);
+  template <class Rate>
+  using KernelWith = void(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList,
+                          at::TensorList, Rate, double, double, double, double, bool, bool,
+                          const std::optional<at::Tensor>&, const std::optional<at::Tensor>&);
 
   const Params params_;
   std::vector<ParameterGroup> groups_;

@@ -1,4 +1,5 @@
 // AdamW: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
+//   optimizer = { type = "adamw", lr = 0.001, weight_decay = 0.05 }
 #include "../adam/fused_adam.h"
 
 namespace {

@@ -1,5 +1,6 @@
 // Stochastic gradient descent with momentum, as torch.optim.SGD defines it, in one fused kernel. Nesterov's form
 // follows Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+//   optimizer = { type = "sgd", lr = 0.05, momentum = 0.9, weight_decay = 5e-4, nesterov = true }
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_sgd.h>
@@ -75,11 +76,14 @@ class Sgd final : public kd::Optimizer {
     if (lists.parameters.empty()) return;
     if (dampens()) start_momentum(lists, group.weight_decay());
     // A momentum buffer of zeros makes the first step a step like any other, so the kernel need not know of it.
-    at::_fused_sgd_(lists.parameters, lists.gradients, lists.buffers.empty() ? at::TensorList() : lists.buffers.front(),
-                    group.weight_decay(), params_.momentum, params_.lr * step.factor, params_.dampening,
-                    params_.nesterov,
-                    /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{},
-                    step.found_inf.defined() ? std::optional<at::Tensor>(step.found_inf) : std::nullopt);
+    const auto apply = [&](const auto& rate) {
+      at::_fused_sgd_(lists.parameters, lists.gradients,
+                      lists.buffers.empty() ? at::TensorList() : lists.buffers.front(), group.weight_decay(),
+                      params_.momentum, rate, params_.dampening, params_.nesterov,
+                      /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{},
+                      step.found_inf.defined() ? std::optional<at::Tensor>(step.found_inf) : std::nullopt);
+    };
+    step.rate.defined() ? apply(step.rate) : apply(params_.lr * step.factor);
     if (dampens()) {
       group.count_step();
       group.uncount_if(step.found_inf);

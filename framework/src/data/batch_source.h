@@ -1,0 +1,61 @@
+// The batches of a stage, epoch by epoch: hides order, reading, sizing and augmenting from the training loop.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "data/batches.h"
+#include "data/split_data.h"
+#include "kd/api.h"
+#include "kd/batch.h"
+#include "kd/random.h"
+
+namespace kd {
+
+/// Which rows of each batch are those of one process of a group.
+struct KD_API Shard {
+  std::int64_t rank = 0, size = 1;
+
+  /// The first of its rows in a batch of so many, and the one after its last.
+  std::int64_t begin(std::int64_t rows) const { return rows * rank / size; }
+  std::int64_t end(std::int64_t rows) const { return rows * (rank + 1) / size; }
+  std::int64_t count(std::int64_t rows) const { return end(rows) - begin(rows); }
+};
+
+class KD_API BatchSource {
+ public:
+  /// Both outlive it. Every process of a group goes through the same batches, and gets its rows of each.
+  BatchSource(const SplitData& train, const AugmentationChain& augmentations, std::int64_t batch_size,
+              const Shard& shard = {})
+      : train_(train),
+        augmentations_(augmentations),
+        batch_size_(batch_size),
+        shard_(shard),
+        rows_(shard.count(batch_size)) {}
+
+  /// The next batch is the one numbered `first` of an epoch, whose order follows from `order_key` and whose views from
+  /// `view_key`.
+  void begin_epoch(RandomKey order_key, RandomKey view_key, std::int64_t first);
+  /// Augmented, on the device. There must be a batch left.
+  /// On a GPU what comes from the host or changes with the order is at the same address in every step: a step whose
+  /// kernels were recorded once can be run again.
+  Batch next();
+  /// Positions of the samples in the batches from `begin` to before `end`, on the host.
+  at::Tensor positions(std::int64_t begin, std::int64_t end) const;
+
+ private:
+  const SplitData& train_;
+  const AugmentationChain& augmentations_;
+  const std::int64_t batch_size_;
+  const Shard shard_;
+  const std::int64_t rows_;  // of this process in a whole batch
+  RandomKey view_key_;
+  SampleIndex order_;  // of the samples of this process
+  std::int64_t batch_ = 0;
+  std::optional<ImageBatches> images_;
+  at::Tensor index_;  // of the batch in hand, on a GPU at the same address in every step
+};
+
+}  // namespace kd
