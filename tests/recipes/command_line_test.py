@@ -2,10 +2,11 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import time
 
-from program import KDRUN, SOURCE, kdrun, main, train
+from program import KDRUN, RECIPE, SOURCE, kdrun, main, train
 
 
 def list_names_every_kind_within_a_second():
@@ -42,7 +43,41 @@ def what_describe_prints_can_be_pasted():
 
 def the_reference_of_components_is_current():
     written = (SOURCE / "docs" / "components.md").read_text()
-    assert written == kdrun("describe", "--markdown").stdout, "write it anew: tools/kdrun describe --markdown > docs/components.md"
+    assert written == kdrun("describe", "--markdown", cwd=SOURCE).stdout, "write it anew: tools/kdrun describe --markdown > docs/components.md"
+
+
+def every_component_shows_a_use_that_works():
+    """The usage line that the header comment of each plugin holds, as the reference has it."""
+    sections = re.split(r"^## ", (SOURCE / "docs/components.md").read_text(), flags=re.M)
+    uses = {}
+    for section in sections:
+        title = re.match(r"(\w+) `(\w+)`\n", section)
+        if title:
+            shown = re.search(r"^```toml\n(.+)\n```", section, re.M)
+            assert shown, f"{title[1]} '{title[2]}': its source's header comment has no line '//   … type = \"{title[2]}\" …'"
+            uses[title.groups()] = shown[1]
+    assert len(uses) > 60
+    network, recipe = 'model = { type = "mlp" }', RECIPE
+    for (kind, name), use in uses.items():
+        recipe += f'[[stage]]\nname = "{kind}_{name}"\n' if kind not in ("analysis", "scheme") else ""
+        if kind == "loss" or use.startswith("weight"):
+            losses = use if kind == "loss" else 'losses = [{ type = "cross_entropy", %s }]' % use
+            recipe += f'{network}\nscheme = {{ type = "vanilla_kd", {losses} }}\nteachers = [{{ stage = "teacher" }}]\n'
+        elif kind == "model":
+            recipe += use + "\n"
+        elif kind not in ("analysis", "scheme"):
+            recipe += f"{network}\n{use}\n"
+    pathlib.Path("uses.toml").write_text(recipe)
+    kdrun("config", "uses.toml")
+    for (kind, name), use in uses.items():
+        if kind == "analysis":
+            kdrun("config", "recipe.toml", use)
+        if kind == "scheme":  # each wants networks of its own kind
+            answers = []
+            for networks in (network, network + '\nteachers = [{ stage = "teacher" }]', 'models = [{ type = "mlp", count = 2 }]'):
+                pathlib.Path("use.toml").write_text(f'{RECIPE}[[stage]]\nname = "use"\n{use}\n{networks}\n')
+                answers.append(subprocess.run([KDRUN, "config", "use.toml"], capture_output=True, text=True))
+            assert any(answer.returncode == 0 for answer in answers), (use, [answer.stderr for answer in answers])
 
 
 def config_resolves_explains_and_shows_differences():
@@ -232,7 +267,7 @@ def a_link_from_elsewhere_finds_the_plugins():
 main([words_of_other_programs_are_answered, describe_shows_the_features_of_a_network, a_folder_of_plugins_that_is_missing_is_said,
       an_empty_data_root_is_none, two_networks_in_a_stage_of_another_run_must_be_told_apart, cut_short_runs_say_so_and_are_left_out,
       the_log_holds_the_table, list_names_every_kind_within_a_second, describe_shows_what_a_plugin_declares, what_describe_prints_can_be_pasted,
-      the_reference_of_components_is_current, config_resolves_explains_and_shows_differences,
+      the_reference_of_components_is_current, every_component_shows_a_use_that_works, config_resolves_explains_and_shows_differences,
       validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
       a_failed_run_says_why_in_its_folder, an_ensemble_of_unknown_stages_is_refused_before_training, what_cannot_be_written_is_said_before_training, an_absurd_size_gets_one_plain_line,
       any_file_name_will_do, two_analyses_of_a_kind_keep_their_files, stages_may_have_classes_of_their_own, a_name_that_is_taken_is_refused,

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
@@ -65,6 +66,19 @@ void print_taps(const RegisteredComponent& component) {
   for (const TapShape& tap : taps) fmt::print("    {:<16} {}\n", tap.name, fmt::join(tap.shape, "×"));
 }
 
+/// The line of the header comment of a component's source that shows its use, where the source is at hand, as it is in
+/// kdrun's tree; else empty.
+std::string usage_of(const RegisteredComponent& component) {
+  std::string file = component.source.substr(0, component.source.rfind(':'));
+  while (file.starts_with("../")) file.erase(0, 3);  // it counts from a build folder
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line) && line.starts_with("//");) {
+    if (line.starts_with("//   ") && line.find(fmt::format("type = \"{}\"", component.name)) != std::string::npos)
+      return line.substr(5);
+  }
+  return "";
+}
+
 /// A table ready to paste into a recipe.
 void print_toml(const RegisteredComponent& component) {
   std::string text = fmt::format("type = \"{}\"", component.name);
@@ -98,6 +112,7 @@ void print_markdown() {
   for (const std::string& kind : component_kinds()) {
     for (const RegisteredComponent* component : registry().components(kind)) {
       fmt::print("\n## {} `{}`\n\n{}\n", kind, component->name, component->help);
+      if (const std::string usage = usage_of(*component); !usage.empty()) fmt::print("\n```toml\n{}\n```\n", usage);
       print_markdown_fields(component->fields);
     }
   }

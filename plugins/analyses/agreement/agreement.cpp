@@ -1,5 +1,6 @@
 // How closely the networks of a run follow one of them: whether a student really learned what its teacher answers,
 // which its accuracy does not show (Stanton et al., NeurIPS 2021, arXiv 2106.05945).
+//   analysis = [{ type = "agreement", teacher = "teacher" }]
 #include "kd/analysis.h"
 #include "kd/calibration.h"
 #include "kd/plugin.h"

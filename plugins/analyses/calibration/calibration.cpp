@@ -1,5 +1,6 @@
 // How well each network knows what it knows: calibration errors and proper scores on the test split, before and after
 // temperature scaling, and reliability diagrams (Guo et al., 2017).
+//   analysis = [{ type = "calibration", bins = 15, rule = "equal_width", diagrams = true }]
 #include "kd/calibration.h"
 
 #include <string>

@@ -1,4 +1,5 @@
 // Test accuracy of each class for every trained network: a file of the run, and a table for the user.
+//   analysis = [{ type = "class_accuracy" }]
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/bincount.h>
 

@@ -1,4 +1,5 @@
 // Trained networks that answer together, with weights: accuracy and calibration of the ensemble beside its members'.
+//   analysis = [{ type = "ensemble", stages = ["teacher_mixup", "teacher_cutmix"], combine = "probabilities" }]
 #include <algorithm>
 #include <filesystem>
 #include <numeric>

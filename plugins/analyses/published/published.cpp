@@ -1,4 +1,5 @@
 // What a run measured beside what a paper published.
+//   analysis = [{ type = "published", source = "table 1", stages = ["student"], accuracy = [0.7561] }]
 #include <string>
 #include <vector>
 

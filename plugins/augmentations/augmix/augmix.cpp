@@ -3,6 +3,7 @@
 //
 // The published code mixes normalised images. The weights sum to 1 and normalisation is affine, so that mixing before
 // 'normalize' gives the same.
+//   augment = [{ type = "augmix", severity = 3.0, width = 3 }]
 #include <ATen/ops/arange.h>
 #include <ATen/ops/rsub.h>
 #include <ATen/ops/stack.h>

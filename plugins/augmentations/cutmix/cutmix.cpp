@@ -1,5 +1,6 @@
 // CutMix: Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features", ICCV
 // 2019, arXiv 1905.04899, eq. 1 and 2.
+//   augment = [{ type = "cutmix", probability = 0.5, beta = 1.0 }]
 #include <ATen/ops/where.h>
 
 #include "../shared/boxes.h"

@@ -1,4 +1,5 @@
 // Cutout: DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", arXiv 1708.04552.
+//   augment = [{ type = "cutout", holes = 1, side = 16, fill = 0.0 }]
 #include <ATen/ops/full_like.h>
 
 #include "../shared/boxes.h"

@@ -1,4 +1,5 @@
 // Adds normal noise to every pixel.
+//   augment = [{ type = "gaussian_noise", deviation = 0.05, clip = false }]
 #include <ATen/TensorOperators.h>
 
 #include "../shared/noise.h"

@@ -1,4 +1,5 @@
 // Mirrors images left to right at random.
+//   augment = [{ type = "horizontal_flip", probability = 0.5 }]
 #include <ATen/TensorOperators.h>
 
 #include "flip.h"

@@ -1,6 +1,7 @@
 // Mixup: Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018, arXiv 1710.09412, eq. 1; and partial
 // mixup, of a share of the batch: Choi et al., "Understanding the role of mixup in knowledge distillation", WACV 2023,
 // arXiv 2211.03946.
+//   augment = [{ type = "mixup", alpha = 0.3 }]
 #include <ATen/ops/index_fill.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>

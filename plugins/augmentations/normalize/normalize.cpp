@@ -1,4 +1,5 @@
 // Subtracts the mean and divides by the standard deviation, per channel.
+//   augment = [{ type = "normalize" }]
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
 

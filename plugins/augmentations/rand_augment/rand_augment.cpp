@@ -1,5 +1,6 @@
 // RandAugment: Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space", arXiv
 // 1909.13719, with the operations and magnitudes of torchvision.
+//   augment = [{ type = "rand_augment", count = 2, magnitude = 9, bins = 31 }]
 #include <ATen/ops/full.h>
 
 #include "../shared/apply_operations.h"

@@ -1,5 +1,6 @@
 // Padding and a random crop back to the original size, the usual augmentation of CIFAR: He et al., arXiv 1512.03385,
 // §4.2.
+//   augment = [{ type = "random_crop", padding = 4, fill = 0.0 }]
 #include <ATen/TensorOperators.h>
 
 #include "crop.h"

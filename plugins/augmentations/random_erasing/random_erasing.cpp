@@ -1,5 +1,6 @@
 // Random erasing: Zhong et al., "Random erasing data augmentation", AAAI 2020, arXiv 1708.04896, Algorithm 1, as
 // torchvision's RandomErasing has it.
+//   augment = [{ type = "random_erasing", probability = 0.5, scale = [0.02, 0.33], ratio = [0.3, 3.3] }]
 #include <ATen/ops/arange.h>
 #include <ATen/ops/where.h>
 

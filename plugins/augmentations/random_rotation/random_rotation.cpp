@@ -1,4 +1,5 @@
 // Turns images about their middle by a random angle, as torchvision's RandomRotation does to PIL images.
+//   augment = [{ type = "random_rotation", degrees = 15.0, interpolation = "nearest", fill = 0 }]
 #include <ATen/ops/full.h>
 
 #include "../shared/apply_operations.h"

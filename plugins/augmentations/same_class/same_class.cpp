@@ -1,5 +1,6 @@
 // Another training sample of the same class beside each, as the extra view "same_class": the pairs of Yun et al.,
 // "Regularizing class-wise predictions via self-knowledge distillation" (CS-KD), CVPR 2020, arXiv 2003.13964, §2.
+//   augment = [{ type = "same_class" }]
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/searchsorted.h>
 #include <ATen/ops/where.h>

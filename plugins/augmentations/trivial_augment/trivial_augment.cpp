@@ -1,5 +1,6 @@
 // TrivialAugment: Müller and Hutter, "TrivialAugment: Tuning-free yet state-of-the-art data augmentation", ICCV 2021,
 // arXiv 2103.10158, with the wide magnitudes of torchvision's TrivialAugmentWide.
+//   augment = [{ type = "trivial_augment", bins = 31, interpolation = "nearest", fill = 0 }]
 #include "../shared/apply_operations.h"
 #include "../shared/magnitude_bins.h"
 #include "../shared/resampling_parameters.h"

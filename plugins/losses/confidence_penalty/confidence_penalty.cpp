@@ -1,5 +1,6 @@
 // Entropy of the student's own predictions: Pereyra, Tucker, Chorowski, Kaiser and Hinton, "Regularizing Neural
 // Networks by Penalizing Confident Output Distributions", arXiv 1701.06548.
+//   losses = [{ type = "confidence_penalty" }]
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"

@@ -1,5 +1,6 @@
 // Cross-entropy with the labels, mixed or smoothed (Szegedy et al., arXiv 1512.00567, §7). The mean is over labelled
 // samples.
+//   losses = [{ type = "cross_entropy", label_smoothing = 0.0, rescale = false }]
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/_log_softmax_backward_data.h>

@@ -1,5 +1,6 @@
 // Class-wise self-distillation: Yun, Park, Lee and Shin, "Regularizing Class-wise Predictions via Self-knowledge
 // Distillation", CVPR 2020, arXiv 2003.13964, with the factor T² of the released code.
+//   losses = [{ type = "cs_kd", temperature = 4.0 }]
 #include "kd/labels.h"
 #include "kd/logits.h"
 #include "kd/loss.h"

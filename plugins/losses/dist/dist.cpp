@@ -1,5 +1,6 @@
 // Distillation by correlation: Huang, You, Wang, Qian and Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS
 // 2022, arXiv 2205.10536.
+//   losses = [{ type = "dist", temperature = 4.0, beta = 1.0, gamma = 1.0 }]
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/softmax.h>
 

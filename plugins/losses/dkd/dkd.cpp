@@ -1,6 +1,7 @@
 // Decoupled distillation: Zhao, Cui, Song, Qiu and Liang, "Decoupled Knowledge Distillation", CVPR 2022, arXiv
 // 2203.08679. Everything is a log-softmax; the released code takes log(softmax), which is NaN where
 // logits are saturated.
+//   losses = [{ type = "dkd", alpha = 1.0, beta = 8.0, temperature = 4.0 }]
 #include <ATen/ops/logsumexp.h>
 
 #include <algorithm>

@@ -3,6 +3,7 @@
 // With a common temperature T, teachers' soft targets q_m, weights w_m that sum to 1 and the student's p, the gradient
 // of T²·Σ w_m·KL(q_m‖p) by the logits is T·(p − Σ w_m·q_m): the mean of the losses and the loss of the mean softmax
 // train alike, and the sum of M losses is M times as strong.
+//   losses = [{ type = "ensemble", combine = "average_softmax", weighting = "teachers", temperature = 4.0 }]
 #include <cmath>
 
 #include "kd/logits.h"

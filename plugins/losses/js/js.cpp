@@ -1,5 +1,6 @@
 // Jensen–Shannon divergence of the softmaxes of student and teacher: Lin, "Divergence measures based on the Shannon
 // entropy", 1991; the symmetric mimicry that Zhang et al., "Deep Mutual Learning", arXiv 1706.00384, compare with.
+//   losses = [{ type = "js", temperature = 1.0 }]
 #include <ATen/ops/logaddexp.h>
 
 #include <numbers>

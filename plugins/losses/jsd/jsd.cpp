@@ -1,5 +1,6 @@
 // Consistency of the predictions on an image and on other views of it: Hendrycks, Mu, Cubuk, Zoph, Gilmer and
 // Lakshminarayanan, "AugMix", ICLR 2020, arXiv 1912.02781.
+//   losses = [{ type = "jsd", views = ["augmix_1", "augmix_2"] }]
 #include <set>
 
 #include "kd/logits.h"

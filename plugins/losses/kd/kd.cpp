@@ -1,4 +1,5 @@
 // Soft-target distillation: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
+//   losses = [{ type = "kd", temperature = 4.0, form = "kl", scale = "t2" }]
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"

@@ -1,5 +1,6 @@
 // Distillation on standardised logits: Sun, Ren, Li, Wang and Cao, "Logit Standardization in Knowledge Distillation",
 // CVPR 2024, arXiv 2403.01427.
+//   losses = [{ type = "logit_standardization", temperature = 2.0 }]
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"

@@ -1,5 +1,6 @@
 // Squared difference of the logits: Ba and Caruana, "Do Deep Nets Really Need to be Deep?", NeurIPS 2014, arXiv
 // 1312.6184.
+//   losses = [{ type = "mse_logits", reduction = "mean" }]
 #include <ATen/ops/mse_loss.h>
 
 #include "kd/logits.h"

@@ -1,5 +1,6 @@
 // Normalised distillation, NKD: Yang, Zeng, Li, Zhang, Yuan and Li, "From Knowledge Distillation to Self-Knowledge
 // Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023, arXiv 2303.13005.
+//   losses = [{ type = "nkd", gamma = 1.5, temperature = 1.0 }]
 #include "kd/labels.h"
 #include "kd/logits.h"
 #include "kd/loss.h"

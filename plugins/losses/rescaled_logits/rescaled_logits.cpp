@@ -1,5 +1,6 @@
 // The distillation term of MIX-KD: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An
 // Empirical Study", WACV 2023, arXiv 2211.03946.
+//   losses = [{ type = "rescaled_logits" }]
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"

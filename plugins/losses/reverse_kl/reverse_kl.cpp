@@ -1,4 +1,5 @@
 // KL(p‖q) from the student p to the teacher q, the mode-seeking direction: Gu et al., "MiniLLM", arXiv 2306.08543.
+//   losses = [{ type = "reverse_kl", temperature = 4.0 }]
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"

@@ -1,5 +1,6 @@
 // Teacher-free distillation from a virtual teacher, Tf-KD_reg: Yuan, Tay, Li, Wang and Feng, "Revisiting Knowledge
 // Distillation via Label Smoothing Regularization", CVPR 2020, arXiv 1909.11723.
+//   losses = [{ type = "tf_kd_virtual", temperature = 20.0, correct = 0.99, form = "softened" }]
 #include <cmath>
 
 #include "kd/labels.h"

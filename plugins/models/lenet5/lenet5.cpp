@@ -1,6 +1,7 @@
 // LeNet-5 of LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE
 // 86, 1998, in the form that is common today: dense second convolution, plain pooling, softmax in place of the RBF
 // output.
+//   model = { type = "lenet5", activation = "relu", pooling = "max" }
 #include <torch/nn.h>
 
 #include "kd/model.h"

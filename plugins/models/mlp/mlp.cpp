@@ -1,4 +1,5 @@
 // A multi-layer perceptron on flattened images.
+//   model = { type = "mlp", hidden = [512, 256], dropout = 0.3 }
 #include <torch/nn.h>
 
 #include "kd/model.h"

@@ -1,5 +1,6 @@
 // MobileNetV2 of Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv 1801.04381,
 // for images of 32 × 32, in the form that the benchmark of RepDistiller trains, with the same names of parameters.
+//   model = { type = "mobilenet_v2", expansion = 6, width_mult = 0.5 }
 #include <torch/nn.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 // The CIFAR residual networks of He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
 // arXiv 1512.03385, in the form that the benchmark of RepDistiller trains, with the same names of parameters.
+//   model = { type = "resnet", depth = 20, width = 1 }
 #include <torch/nn.h>
 
 #include <algorithm>

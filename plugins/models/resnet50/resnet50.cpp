@@ -1,5 +1,6 @@
 // The residual networks of He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv
 // 1512.03385, that the paper has for ImageNet, with the stem for small images that RepDistiller's benchmark gives them.
+//   model = { type = "resnet50", depth = 50 }
 #include <torch/nn.h>
 
 #include <array>

@@ -1,6 +1,7 @@
 // ShuffleNet of Zhang et al., "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices",
 // CVPR 2018, arXiv 1707.01083, for images of 32 × 32, as in RepDistiller's benchmark, with the same names of
 // parameters.
+//   model = { type = "shufflenet_v1" }
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/cat.h>
 #include <torch/nn.h>

@@ -1,5 +1,6 @@
 // ShuffleNet V2 of Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV 2018,
 // arXiv 1807.11164, size 1×, for images of 32 × 32, as in RepDistiller's benchmark, with the same names of parameters.
+//   model = { type = "shufflenet_v2" }
 #include <ATen/ops/cat.h>
 #include <torch/nn.h>
 

@@ -1,5 +1,6 @@
 // The networks of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
 // 2015, arXiv 1409.1556, with batch norm and one linear layer, in the form that the benchmark of RepDistiller trains.
+//   model = { type = "vgg", depth = 8 }
 #include <ATen/ops/max_pool2d.h>
 #include <torch/nn.h>
 

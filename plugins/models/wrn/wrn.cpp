@@ -1,5 +1,6 @@
 // The wide residual networks of Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, arXiv 1605.07146, in the
 // form that the benchmark of RepDistiller trains, with the same names of parameters.
+//   model = { type = "wrn", depth = 16, widen = 2, dropout = 0.0 }
 #include <torch/nn.h>
 
 #include <array>

@@ -1,4 +1,5 @@
 // Half a cosine from one value to another: Loshchilov and Hutter, "SGDR", arXiv 1608.03983, without restarts.
+//   schedule = { type = "cosine" }
 #include <algorithm>
 #include <cmath>
 #include <numbers>

@@ -1,4 +1,5 @@
 // A straight line from one value to another, changed at every step.
+//   weight = { type = "linear", from = 0, to = 1, epochs = 20 }
 #include <algorithm>
 
 #include "kd/plugin.h"

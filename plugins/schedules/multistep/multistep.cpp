@@ -1,4 +1,5 @@
 // The step schedule of most CIFAR recipes: the learning rate is multiplied by gamma at each milestone.
+//   schedule = { type = "multistep", milestones = [150, 180, 210], gamma = 0.1 }
 #include "kd/plugin.h"
 #include "kd/schedule.h"
 

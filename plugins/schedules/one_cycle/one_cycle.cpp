@@ -1,5 +1,6 @@
 // One cycle over the whole stage: Smith and Topin, "Super-Convergence", arXiv 1708.07120, in the cosine form of
 // torch.optim.lr_scheduler.OneCycleLR. The declared learning rate is the maximum.
+//   schedule = { type = "one_cycle", pct_start = 0.3 }
 #include <algorithm>
 #include <cmath>
 #include <numbers>

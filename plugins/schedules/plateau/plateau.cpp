@@ -1,5 +1,6 @@
 // Drops when the evaluated loss no longer falls, as torch.optim.lr_scheduler.ReduceLROnPlateau does (mode "min",
 // relative threshold).
+//   schedule = { type = "plateau", factor = 0.1, patience = 10, threshold = 0.0001 }
 #include <algorithm>
 #include <limits>
 

@@ -1,4 +1,5 @@
 // Gradual warm-up before another schedule: Goyal et al., "Accurate, Large Minibatch SGD", arXiv 1706.02677, §2.2.
+//   schedule = { type = "warmup", from = 0.0, epochs = 5.0 }
 #include <cmath>
 
 #include "kd/plugin.h"

@@ -3,6 +3,7 @@
 //
 // KL(p_l‖p_k) has the gradient p_k − p_l by the logits, which is linear in p_l: at one temperature both strategies
 // train alike with target = "posterior_mean", and only the logged losses differ.
+//   scheme = { type = "cohort", mimicry_weight = 1.0 }
 #include "../shared/peers.h"
 
 namespace {

@@ -1,5 +1,6 @@
 // Distillation on mixed images where the rows of each pair are known, so that a teacher that sees only unmixed images
 // can answer for the mixed ones. Partial mixup and its roles: Choi et al., WACV 2023, arXiv 2211.03946.
+//   scheme = { type = "mixup_kd", mix = { type = "mixup", alpha = 1.0 }, layout = "doubled" }
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>

@@ -1,5 +1,6 @@
 // Deep mutual learning: each network learns from labels and from each of its peers (Zhang et al., CVPR 2018,
 // arXiv 1706.00384).
+//   scheme = { type = "mutual", mimicry = [{ type = "kd", temperature = 1 }], order = "alternating" }
 #include "../shared/peers.h"
 
 namespace {

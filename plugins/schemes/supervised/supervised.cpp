@@ -1,4 +1,5 @@
 // One network learns from labels alone.
+//   scheme = { type = "supervised", losses = [{ type = "cross_entropy" }] }
 #include <optional>
 
 #include "kd/plugin.h"

@@ -1,4 +1,5 @@
 // Frozen teachers, one student, any list of weighted losses (Hinton, Vinyals and Dean, arXiv 1503.02531).
+//   scheme = { type = "vanilla_kd", losses = [{ type = "cross_entropy" }, { type = "kd", weight = 0.9 }] }
 #include <optional>
 
 #include "kd/plugin.h"
