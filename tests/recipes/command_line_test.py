@@ -71,7 +71,7 @@ def every_component_shows_a_use_that_works():
     kdrun("config", "uses.toml")
     for (kind, name), use in uses.items():
         if kind == "analysis":
-            kdrun("config", "recipe.toml", use)
+            kdrun("config", "recipe.toml", use.replace(" = ", "=", 1))
         if kind == "scheme":  # each wants networks of its own kind
             answers = []
             for networks in (network, network + '\nteachers = [{ stage = "teacher" }]', 'models = [{ type = "mlp", count = 2 }]'):
