@@ -21,16 +21,12 @@ at::Tensor range(std::int64_t begin, std::int64_t count) {
   return at::arange(begin, begin + count, at::TensorOptions().dtype(at::kLong));
 }
 
-at::Tensor brought(const at::Tensor& pinned, at::Device device) {
-  return device.is_cpu() ? pinned : pinned.to(device, /*non_blocking=*/true);
-}
-
 }  // namespace
 
 at::Tensor SplitData::images(const SampleIndex& index, const std::optional<RandomKey>& key) const {
   if (in_memory()) return images_.index_select(0, index.device);
   const at::Device device = labels_.device();
-  return brought(loader_->begin(index.host, key, device.is_cuda())->wait(), device);
+  return loader_->begin(index.host, key, device.is_cuda())->wait().to(device, /*non_blocking=*/true);
 }
 
 at::Tensor SplitData::images(std::int64_t begin, std::int64_t count) const {

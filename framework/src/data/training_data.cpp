@@ -152,6 +152,19 @@ std::filesystem::path data_root(const std::string& given) {
   return std::filesystem::path(home != nullptr ? home : ".") / ".cache" / "kdrun" / "data";
 }
 
+namespace {
+
+void check_labels(const Positions& labels, const DataInfo& info, const std::string& what) {
+  if (labels.empty()) throw FileError(what + " gives no images");
+  for (const std::int64_t label : labels) {
+    if (label < 0 || label >= info.classes())
+      throw FileError(
+          fmt::format("{} gives the label {}, and its classes are 0 to {}", what, label, info.classes() - 1));
+  }
+}
+
+}  // namespace
+
 void check_split(const ImageSet& set, const DataInfo& info, const std::string& what) {
   const auto refuse = [&](const std::string& why) { throw FileError(what + " gives " + why); };
   if (!set.images.defined() || !set.labels.defined()) refuse("no images or no labels");
@@ -168,11 +181,7 @@ void check_split(const ImageSet& set, const DataInfo& info, const std::string& w
   }
   if (set.labels.size(0) != set.images.size(0))
     refuse(fmt::format("{} images and {} labels", set.images.size(0), set.labels.size(0)));
-  if (set.labels.size(0) == 0) refuse("no images");
-  for (const std::int64_t label : {set.labels.min().item<std::int64_t>(), set.labels.max().item<std::int64_t>()}) {
-    if (label < 0 || label >= info.classes())
-      refuse(fmt::format("the label {}, and its classes are 0 to {}", label, info.classes() - 1));
-  }
+  check_labels(to_vector(set.labels), info, what);
 }
 
 namespace {
@@ -227,15 +236,6 @@ std::string digest_of(const ImageSet& set) {
   const at::Tensor images = set.images.contiguous();
   const at::Tensor labels = set.labels.contiguous();
   return Digest().add(images.const_data_ptr(), images.nbytes()).add(labels.const_data_ptr(), labels.nbytes()).hex();
-}
-
-void check_labels(const Positions& labels, const DataInfo& info, const std::string& what) {
-  if (labels.empty()) throw FileError(what + " gives no images");
-  for (const std::int64_t label : labels) {
-    if (label < 0 || label >= info.classes())
-      throw FileError(
-          fmt::format("{} gives the label {}, and its classes are 0 to {}", what, label, info.classes() - 1));
-  }
 }
 
 LoadedSplit load_split(const DataSet& set, Split split, const DataInfo& info, const std::string& what) {

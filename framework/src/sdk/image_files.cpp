@@ -2,18 +2,17 @@
 // index does.
 #include "kd/image_files.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
 #include <map>
 #include <span>
 #include <sstream>
-#include <thread>
 #include <utility>
 
 #include "files/atomic_file.h"
@@ -131,31 +130,6 @@ class Index {
   std::map<std::string, Look> looks_;
 };
 
-/// Calls `work(i)` for every i below `count` on all cores; the first exception comes back.
-template <class Work>
-void in_parallel(std::size_t count, const Work& work) {
-  std::atomic<std::size_t> next{0};
-  std::atomic<bool> failed{false};
-  std::exception_ptr failure;
-  const auto run = [&] {
-    while (true) {
-      const std::size_t i = next++;
-      if (i >= count || failed) return;
-      try {
-        work(i);
-      } catch (...) {
-        if (!failed.exchange(true)) failure = std::current_exception();
-      }
-    }
-  };
-  std::vector<std::thread> threads;
-  const std::size_t workers = std::min<std::size_t>(count, std::max(1u, std::thread::hardware_concurrency()));
-  for (std::size_t i = 1; i < workers; ++i) threads.emplace_back(run);
-  run();
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
-}
-
 std::vector<Look> look_at_all(const ImageFilesRequest& request) {
   Index index(request.folder);
   std::vector<Look> looks(request.files.size());
@@ -173,9 +147,11 @@ std::vector<Look> look_at_all(const ImageFilesRequest& request) {
   constexpr std::size_t kWorthSaying = 2000;
   if (unknown.size() >= kWorthSaying && request.say)
     request.say(fmt::format("{}: looks at {} files that it has not seen before", request.what, unknown.size()));
-  in_parallel(unknown.size(), [&](std::size_t i) {
-    const std::string& name = request.files[unknown[i]].name;
-    looks[unknown[i]] = look_at(request.folder / name, name, looks[unknown[i]].state);
+  at::parallel_for(0, static_cast<std::int64_t>(unknown.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t k = begin; k < end; ++k) {
+      const std::size_t i = unknown[static_cast<std::size_t>(k)];
+      looks[i] = look_at(request.folder / request.files[i].name, request.files[i].name, looks[i].state);
+    }
   });
   for (const std::size_t i : unknown) index.put(request.files[i].name, looks[i]);
   index.write();
