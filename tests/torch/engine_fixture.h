@@ -21,14 +21,6 @@ namespace engine_tests {
 
 namespace fs = std::filesystem;
 
-class Silence final : public kd::Progress {
- public:
-  void say(const std::string&) override {}
-  void warn(const std::string&) override {}
-  void step(const kd::StepProgress&) override {}
-  void epoch(const kd::EpochSummary&) override {}
-};
-
 inline constexpr const char* kRecipe = R"(
 device = "DEVICE"
 [data]
@@ -72,7 +64,7 @@ class EngineTest : public ::testing::TestWithParam<std::string> {
 
   kd::RunResult run(const std::vector<std::string>& overrides = {}, const std::string& runs = "runs",
                     std::int64_t max_steps = 0, bool fresh = false) {
-    Silence silence;
+    kd::SilentProgress silence;
     return kd::run_experiment(
         plan(overrides),
         {.data_root = "",

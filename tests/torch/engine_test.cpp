@@ -13,7 +13,6 @@
 namespace {
 
 namespace fs = std::filesystem;
-using engine_tests::Silence;
 
 /// A loss that wants a feature which no network offers.
 class GreedyLoss final : public kd::Loss {
@@ -183,7 +182,7 @@ TEST_P(RunTest, ATeacherCanComeFromAFileOrAnotherRun) {
 
 TEST_P(RunTest, ChecksNameWhatALossLacks) {
   const auto problems_of = [&](const std::string& losses) -> std::string {
-    Silence silence;
+    kd::SilentProgress silence;
     try {
       kd::check_experiment(plan({"stage.teacher.scheme={type=\"supervised\", losses=" + losses + "}"}),
                            {.data_root = "", .runs_folder = folder_ / "runs", .arguments = {}}, silence);
@@ -210,7 +209,7 @@ TEST_P(RunTest, NoRunFolderIsEverOverwritten) {
   }
   // The resolved recipe is a recipe: it gives the same plan, so the same stages.
   const auto resolved = kd::read_recipe((first.folder / "resolved.toml").string(), {}, kd::registry());
-  Silence silence;
+  kd::SilentProgress silence;
   const auto again = kd::run_experiment(
       resolved,
       {.data_root = "", .runs_folder = folder_ / "runs", .deterministic = GetParam() == "cuda", .arguments = {}},

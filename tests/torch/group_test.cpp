@@ -158,7 +158,7 @@ std::map<std::string, double> numbers_of(const fs::path& stage) {
 }
 
 TEST_P(GroupTest, TwoProcessesTrainTheNetworkOfOne) {
-  engine_tests::Silence silence;
+  kd::SilentProgress silence;
   const kd::RunResult alone = train(kd::Group::alone(), folder_ / "alone", kUneven, silence);
   ASSERT_TRUE(run_pair("train", folder_ / "pair"));
   // Taken from the stages that the two have left.
@@ -177,7 +177,7 @@ TEST_P(GroupTest, TwoProcessesTrainTheNetworkOfOne) {
 }
 
 TEST_P(GroupTest, StopsTogetherAndGoesOn) {
-  engine_tests::Silence silence;
+  kd::SilentProgress silence;
   ASSERT_TRUE(run_pair("stop", folder_ / "stopped"));
   ASSERT_TRUE(run_pair("train", folder_ / "stopped"));
   ASSERT_TRUE(run_pair("train", folder_ / "whole"));

@@ -10,8 +10,6 @@
 
 namespace {
 
-using engine_tests::Silence;
-
 class TeacherCacheTest : public engine_tests::EngineTest {};
 
 INSTANTIATE_TEST_SUITE_P(Devices, TeacherCacheTest, ::testing::ValuesIn(engine_tests::device_names()),
@@ -53,7 +51,7 @@ model = { type = "lenet5" }
 )";
 
 TEST_P(TeacherCacheTest, CachedAnswersToCropsAndFlipsDoNotChangeTheResult) {
-  Silence silence;
+  kd::SilentProgress silence;
   const auto run_with = [&](const std::string& cache, const std::string& runs) {
     return kd::run_experiment(
         plan({"train.teacher_cache=\"" + cache + "\""}, kTwoStudents),

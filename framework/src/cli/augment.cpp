@@ -36,11 +36,10 @@ void show_augmentations(const Arguments& given) {
     throw RecipeError({}, fmt::format("--out {}: a PNG file is written", given.output), "let its name end in .png");
   if (std::filesystem::exists(given.output))
     throw Error(given.output + " exists already; nothing was written. Give another name with --out");
-  const TrainingData data = load_training_data({.data = stage.data,
-                                                .augment = stage.train.augment,
-                                                .loader_threads = stage.train.loader_threads,
-                                                .root = data_root(given.recipe.data_root),
-                                                .seed = static_cast<std::uint64_t>(plan.seed)});
+  DataRequest request = data_request(stage.data, stage.train);
+  request.root = data_root(given.recipe.data_root);
+  request.seed = static_cast<std::uint64_t>(plan.seed);
+  const TrainingData data = load_training_data(request);
   const AugmentationChain augmentations(stage.train.augment, data.info);
   const ContactSheet sheet = make_contact_sheet(data, augmentations, stage_key(plan, stage), given.rows, given.columns);
   write_file(given.output, encode_png(sheet.picture));

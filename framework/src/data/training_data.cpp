@@ -5,7 +5,6 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +14,7 @@
 #include <thread>
 
 #include "data/batches.h"
-#include "engine/cuda_driver.h"
+#include "engine/device.h"
 #include "files/digest.h"
 #include "kd/plugin.h"
 #include "kd/random.h"
@@ -300,11 +299,8 @@ Chosen all_of_task(const LoadedSplit& split, const Positions& class_numbers) {
   return result;
 }
 
-/// What images in memory may take: a quarter of the machine's, or half of what is free of a GPU's.
-std::int64_t most_image_bytes(at::Device device) {
-  if (!device.is_cpu()) return free_gpu_bytes().value_or(std::int64_t{4} << 30) / 2;
-  return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE) / 4;
-}
+/// What images in memory may take.
+std::int64_t most_image_bytes(at::Device device) { return free_memory(device) / (device.is_cpu() ? 4 : 2); }
 
 /// Makes the splits of a stage.
 class SplitMaker {
@@ -443,17 +439,21 @@ TrainingData load_training_data(const DataRequest& request) {
   return result;
 }
 
-const TrainingData& TrainingDataStore::get(const ComponentSpec& data, const TrainSettings& train) {
+DataRequest data_request(const ComponentSpec& data, const TrainSettings& train) {
   DataRequest request{.data = data,
                       .augment = {},
                       .keep_images = train.keep_images == AutoOnOff::kAuto,
-                      .loader_threads = train.loader_threads,
-                      .root = root_,
-                      .seed = seed_,
-                      .device = device_,
-                      .say = say_};
-  // Only the first of them can be a sizing, and stages that differ in the others share their images.
+                      .loader_threads = train.loader_threads};
   if (!train.augment.empty()) request.augment = {train.augment.front()};
+  return request;
+}
+
+const TrainingData& TrainingDataStore::get(const ComponentSpec& data, const TrainSettings& train) {
+  DataRequest request = data_request(data, train);
+  request.root = root_;
+  request.seed = seed_;
+  request.device = device_;
+  request.say = say_;
   std::string name = data.type + data.parameters.to_toml() + data.extras.to_toml();
   if (make_sizing(request.augment, load_set(request).info) != nullptr)
     name += request.augment.front().type + request.augment.front().parameters.to_toml();

@@ -38,6 +38,10 @@ struct KD_API DataRequest {
   std::function<void(const std::string&)> say = nullptr;
 };
 
+/// What a stage with these settings asks for, beside root, seed, device and who is told. `augment` is the first of its
+/// augmentations alone: only that can be a sizing, and stages that differ in the others share their images.
+KD_API DataRequest data_request(const ComponentSpec& data, const TrainSettings& train);
+
 /// Positions of the training images that a selection keeps, and the labels they get. Decided by counter-based
 /// randomness from the seed alone.
 struct KD_API SelectedSamples {

@@ -165,11 +165,10 @@ std::unique_ptr<AnalysedModel> load_analysed(const std::filesystem::path& run, c
       throw FileError(std::move(problems));
     }
   }();
-  auto data = std::make_unique<TrainingData>(load_training_data({.data = settings.data,
-                                                                 .augment = settings.train.augment,
-                                                                 .loader_threads = settings.train.loader_threads,
-                                                                 .root = data_root,
-                                                                 .device = device}));
+  DataRequest request = data_request(settings.data, settings.train);
+  request.root = data_root;
+  request.device = device;
+  auto data = std::make_unique<TrainingData>(load_training_data(request));
   data->validation = {};
   return std::make_unique<AnalysedModel>(result, result.networks[place], settings.train, std::move(data), device);
 }

@@ -4,11 +4,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <unistd.h>
 
 #include <iterator>
 
-#include "engine/cuda_driver.h"
+#include "engine/device.h"
 
 namespace kd {
 
@@ -56,9 +55,8 @@ std::shared_ptr<AnswerCache> AnswerCaches::find(const std::string& name, const A
 }
 
 std::int64_t most_cache_bytes(at::Device device) {
-  // The other half is for networks, batches, and what LibTorch keeps in reserve.
-  if (!device.is_cpu()) return free_gpu_bytes().value_or(std::int64_t{4} << 30) / 2;
-  return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE) / 3;
+  // The rest is for networks, batches, and what LibTorch keeps in reserve.
+  return free_memory(device) / (device.is_cpu() ? 3 : 2);
 }
 
 }  // namespace kd

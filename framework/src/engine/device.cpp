@@ -102,6 +102,11 @@ std::string describe_device(at::Device device) {
   return fmt::format("cpu ({}, {} thread(s))", proc_value("/proc/cpuinfo", "model name"), at::get_num_threads());
 }
 
+std::int64_t free_memory(at::Device device) {
+  if (!device.is_cpu()) return free_gpu_bytes().value_or(std::int64_t{4} << 30);
+  return std::strtoll(proc_value("/proc/meminfo", "MemAvailable").c_str(), nullptr, 10) * 1024;
+}
+
 std::string device_identity(at::Device device) {
   const auto facts = device.is_cuda() ? gpu_facts(device.index()) : std::nullopt;
   return facts ? fmt::format("{}, {}.{}", facts->name, facts->major, facts->minor) : "";

@@ -43,6 +43,10 @@ KD_API bool use_channels_last(const TrainSettings& settings, bool convolutional)
 /// "cpu (AMD EPYC …, 2 threads)" or "cuda:0 (NVIDIA …)".
 KD_API std::string describe_device(at::Device device);
 
+/// Bytes that are free on it: of a GPU what its driver says, 4 GiB where it says nothing; of the CPU what the system
+/// could give to programs.
+KD_API std::int64_t free_memory(at::Device device);
+
 /// What results on this device depend on beside its type: the name of a GPU.
 KD_API std::string device_identity(at::Device device);
 

@@ -228,15 +228,6 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
   }
 }
 
-/// Of a process that is not the first of its group.
-class SilentProgress final : public Progress {
- public:
-  void say(const std::string&) override {}
-  void warn(const std::string&) override {}
-  void step(const StepProgress&) override {}
-  void epoch(const EpochSummary&) override {}
-};
-
 /// What a process does that is not the first of its group: it trains, and leaves writing and looking to the first.
 RunResult help_to_train(const ExperimentPlan& plan, const RunOptions& options) {
   SilentProgress silent;

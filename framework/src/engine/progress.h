@@ -44,4 +44,13 @@ class KD_API Progress {
   virtual void epoch(const EpochSummary& summary) = 0;
 };
 
+/// For those whom nobody watches, such as a process that is not the first of its group.
+class KD_API SilentProgress final : public Progress {
+ public:
+  void say(const std::string&) override {}
+  void warn(const std::string&) override {}
+  void step(const StepProgress&) override {}
+  void epoch(const EpochSummary&) override {}
+};
+
 }  // namespace kd

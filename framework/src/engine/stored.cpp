@@ -152,11 +152,10 @@ std::vector<Evaluation> evaluate_stage(const std::filesystem::path& stage_folder
   const ComponentSpec spec =
       data.empty() ? settings.data : parse_option("--data", "dataset", fields_of<DataSelection>(), data);
   flush_denormals();
-  const TrainingData set = load_training_data({.data = spec,
-                                               .augment = settings.train.augment,
-                                               .loader_threads = settings.train.loader_threads,
-                                               .root = data_root,
-                                               .device = device});
+  DataRequest request = data_request(spec, settings.train);
+  request.root = data_root;
+  request.device = device;
+  const TrainingData set = load_training_data(request);
   std::vector<Evaluation> evaluations;
   for (const NetworkResult& network : result.networks) {
     StoredNetwork stored(result, network, checkpoint, set.info, settings.train, device);
