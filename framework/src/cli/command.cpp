@@ -13,7 +13,8 @@ void RecipeArguments::add_to(CLI::App& command) {
   command.add_option("recipe", recipe, "TOML file")->required();
   command.add_option("overrides", options.overrides,
                      "settings such as train.epochs=5 or stage.student.scheme.losses.1.temperature=8");
-  command.add_option("--profile", options.profile, "lays [profile.NAME] of the recipe on it");
+  command.add_option("--profile", options.profile,
+                     "lays [profile.NAME] of the recipe on it; several, as in at,small, one after the other");
   command.add_option("--device", device, "auto, cpu, cuda or cuda:N");
   command.add_option("--seed", seed, "instead of the recipe's");
   command.add_option("--data-root", data_root, "where the data sets are; else KD_DATA, else ~/.cache/kdrun/data");

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "recipe/merge.h"
 #include "recipe/settings.h"
@@ -369,8 +370,16 @@ void apply_profile(Value& recipe, const std::string& name, const std::string& fi
 
 namespace {
 
+/// The names in "small,at".
+std::vector<std::string> profile_names(const std::string& list) {
+  std::vector<std::string> names;
+  std::istringstream stream(list);
+  for (std::string name; std::getline(stream, name, ',');) names.push_back(name);
+  return names;
+}
+
 /// What is wrong in the profiles that are not laid on the recipe, and only there.
-void check_other_profiles(const Value& recipe, const std::string& file, const std::string& chosen,
+void check_other_profiles(const Value& recipe, const std::string& file, const std::vector<std::string>& chosen,
                           const ComponentCatalog& catalog, Diagnostics& diagnostics) {
   const Value* profiles = recipe.find("profile");
   if (profiles == nullptr || !profiles->is_table()) return;
@@ -380,7 +389,7 @@ void check_other_profiles(const Value& recipe, const std::string& file, const st
   Diagnostics plain;
   Planner(catalog, plain).plan(recipe);
   for (const Member& profile : profiles->as_table()) {
-    if (profile.key == chosen) continue;
+    if (std::find(chosen.begin(), chosen.end(), profile.key) != chosen.end()) continue;
     Value laid = recipe;
     Diagnostics found;
     apply_profile(laid, profile.key, file, found);
@@ -401,10 +410,11 @@ ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options
   Value recipe = read_with_bases(file);
   Diagnostics diagnostics;
   const Value as_written = recipe;
-  if (!options.profile.empty()) apply_profile(recipe, options.profile, file, diagnostics);
+  const std::vector<std::string> profiles = profile_names(options.profile);
+  for (const std::string& name : profiles) apply_profile(recipe, name, file, diagnostics);
   for (const std::string& text : options.overrides) apply_override(recipe, text, diagnostics);
   ExperimentPlan plan = Planner(catalog, diagnostics).plan(recipe);
-  check_other_profiles(as_written, file, options.profile, catalog, diagnostics);
+  check_other_profiles(as_written, file, profiles, catalog, diagnostics);
   diagnostics.throw_if_any();
   plan.recipe_file = file;
   plan.recipe_name = std::filesystem::path(file).stem().string();

@@ -117,7 +117,7 @@ struct KD_API ExperimentPlan {
 
 /// What the command line adds to a recipe.
 struct KD_API RecipeOptions {
-  std::string profile;                 ///< empty: none
+  std::string profile;                 ///< names with commas between them, laid on in this order; empty: none
   std::vector<std::string> overrides;  ///< "train.epochs=5"
 };
 
