@@ -199,6 +199,7 @@ TEST(ForeignDataSet, MayThrowAnything) {
                                            &kd::detail::Maker<kd::DataSet, Broken>::describe,
                                            &kd::detail::Maker<kd::DataSet, Broken>::roles,
                                            &kd::detail::Maker<kd::DataSet, Broken>::source,
+                                           nullptr,
                                            &kd::detail::Maker<kd::DataSet, Broken>::create,
                                            nullptr};
   kd::registry().add(&entry, "data_test");

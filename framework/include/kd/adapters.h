@@ -26,10 +26,18 @@ class Module;
 
 namespace kd {
 
+/// What the weights of a layer begin as.
+enum class FirstWeights {
+  kTorch,             ///< uniform, as torch.nn has it
+  kUniformLinear,     ///< Kaiming-uniform over the inputs for what is followed by no activation
+  kNormalOverOutputs  ///< Kaiming-normal over the outputs: deviation sqrt(2 / (kernel² · outputs))
+};
+
 /// How a convolution moves over a map.
 struct KD_API ConvolutionOptions {
   std::int64_t kernel = 1, stride = 1, padding = 0;
   bool bias = true;
+  FirstWeights weights = FirstWeights::kTorch;
 };
 
 /// A chain of layers; each call adds one at its end. Copies share their layers.

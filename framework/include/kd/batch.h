@@ -85,7 +85,12 @@ using TapShapes = std::map<std::string, std::vector<std::int64_t>>;
 /// Where a gradient flows to in a pass of a frozen network.
 enum class Gradient { kNone, kToImages };
 
-/// The last part of a network: from its features to logits.
+/// What a batch norm does after it has normalised, per channel: x · scale + shift.
+struct KD_API BatchNormAffine {
+  at::Tensor scale, shift;
+};
+
+/// The last part of a network, from its features to logits, and what else is known of its inside.
 class KD_API Head {
  public:
   virtual ~Head();
@@ -93,6 +98,9 @@ class KD_API Head {
   /// an adapter on a student's features. A gradient flows to the feature, and to the weights of a network that trains.
   /// Throws kd::Error where the model has no head for that feature.
   virtual at::Tensor head(const at::Tensor& feature, const std::string& tap) = 0;
+  /// Of the batch norm that the feature `tap` comes out of; where it is a sum of branches, of the last one's. Without
+  /// gradient. Throws kd::Error where the model tells of none for that feature.
+  virtual BatchNormAffine batch_norm(const std::string& tap);
 };
 
 /// What a network answers to a batch.

@@ -9,6 +9,7 @@ namespace kd {
 
 struct DataSource;
 struct FieldInfo;
+struct Published;
 struct Roles;
 class Value;
 
@@ -25,6 +26,7 @@ struct Entry {
   std::vector<FieldInfo> (*describe)();
   Roles (*roles)();
   DataSource (*source)();
+  const Published* published;  ///< null where the class says nothing
   /// Returns a new I*, or throws.
   void* (*create)(const Value& parameters, const void* context);
   const Entry* next;

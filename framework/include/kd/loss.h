@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -79,12 +80,16 @@ class KD_API Loss {
   struct Context {
     std::int64_t classes = 0;
     std::int64_t samples = 0;                ///< size of the training set, for losses with a memory per sample
+    at::Tensor labels = {};                  ///< int64, `samples`, on the CPU: those of the training set
     TapShapes student = {};                  ///< the features that the student offers
     std::vector<TeacherInfo> teachers = {};  ///< in the order of LossInput::teachers
     /// For what is random in the loss itself. Modules made in its constructor take their first weights from it unasked.
     RandomKey key = {};
     /// The processes that share each batch: a loss that looks across the batch gathers its rows.
     Group* group = &Group::alone();
+    std::int64_t free_memory = 0;  ///< bytes of the stage's device that are free; 0 where that is not known
+    /// Takes a line for the run's log, such as how much memory a bank takes.
+    std::function<void(const std::string&)> say = [](const std::string&) {};
 
     /// The only teacher. Throws RecipeError where there is none.
     const TeacherInfo& teacher() const;
@@ -109,6 +114,7 @@ struct KD_API Term {
   at::Tensor value;  ///< scalar, before its weight
   double weight = 1;
   bool labelled_rows_only = false;  ///< as its loss has it
+  bool from_teachers = false;       ///< whether its loss compares with a teacher
 };
 
 /// Adds `share` times each term to the one of its name in `sum`.

@@ -41,6 +41,8 @@ class KD_API Model {
   /// Logits that the last part of the network gives for one of its last features: the map before pooling, or "pooled".
   /// Throws kd::Error where there is no such part for `tap`.
   virtual at::Tensor head(const at::Tensor& feature, const std::string& tap);
+  /// See kd::Head.
+  virtual BatchNormAffine batch_norm(const std::string& tap);
   virtual std::shared_ptr<torch::nn::Module> module() = 0;
   /// Whether the network is convolutional, so that channels-last memory pays.
   virtual bool convolutional() const { return false; }

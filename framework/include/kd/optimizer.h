@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kd/api.h"
+#include "kd/random.h"
 
 namespace kd {
 
@@ -23,6 +24,9 @@ struct KD_API OptimizerStep {
   /// number into a step that changes from one to the next. Undefined on the CPU.
   at::Tensor rate = {};
   at::Tensor found_inf;  ///< fp16 only: one float, not 0 where a gradient overflowed and the step must do nothing
+  /// For an optimizer that separates_teachers(): the gradients of the terms that compare with teachers, in the order of
+  /// the parameters, undefined where there is none. Those of the parameters are then of the other terms alone.
+  std::vector<at::Tensor> teacher_gradients = {};
 };
 
 class KD_API Optimizer {
@@ -30,11 +34,14 @@ class KD_API Optimizer {
   static constexpr const char* kKind = "optimizer";
   struct Context {
     std::vector<NamedParameter> parameters;
+    RandomKey key = {};  ///< for what is random in it
   };
 
   virtual ~Optimizer();
   /// Updates every parameter that has a gradient.
   virtual void step(const OptimizerStep& step) = 0;
+  /// Whether it wants the gradients of what teachers teach apart from those of the task.
+  virtual bool separates_teachers() const { return false; }
   /// The declared learning rate.
   virtual double learning_rate() const = 0;
   /// Its buffers by name ("momentum.fc1.weight"), for checkpoints. Changing them changes the optimizer.

@@ -93,6 +93,13 @@ struct KD_API Roles {
   std::int64_t fewest_teachers = 0, most_teachers = 0;  ///< frozen networks
 };
 
+/// Where a method comes from. A class says it as `static constexpr kd::Published kPublished{…}`.
+struct KD_API Published {
+  const char* paper = "";   ///< "Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928"
+  const char* weight = "";  ///< of a loss, as a recipe writes it: what counts where a list of losses gives none
+  const char* result = "";  ///< what it was shown on: "resnet32x4 → resnet8x4 on CIFAR-100: 73.44 %"
+};
+
 /// Finds out what a component declares; null pointer where the name is not known. The registry is one.
 class KD_API ComponentCatalog {
  public:
@@ -100,6 +107,8 @@ class KD_API ComponentCatalog {
   virtual const std::vector<FieldInfo>* fields(const std::string& kind, const std::string& type) const = 0;
   virtual std::vector<std::string> names(const std::string& kind) const = 0;
   virtual Roles roles(const std::string& kind, const std::string& type) const = 0;
+  /// Null where nothing is known.
+  virtual const Published* published(const std::string& /*kind*/, const std::string& /*type*/) const { return nullptr; }
   /// Why a name that a broken library was to provide is missing; empty where nothing is known.
   virtual std::string refusals() const { return {}; }
 };

@@ -55,6 +55,12 @@ class KD_API StageContext {
   virtual const DataInfo& data() const = 0;
   /// Number of samples in the stage's training set.
   virtual std::int64_t samples() const = 0;
+  /// int64, on the CPU: those of the stage's training set. Undefined where nobody knows.
+  virtual at::Tensor labels() const { return {}; }
+  /// Bytes of the stage's device that are free; 0 where that is not known.
+  virtual std::int64_t free_memory() const { return 0; }
+  /// A line for the run's log.
+  virtual void say(const std::string& /*line*/) {}
   /// Of everything random in the stage.
   virtual RandomKey key() const = 0;
   /// The processes that train the stage.

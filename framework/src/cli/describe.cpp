@@ -46,9 +46,20 @@ void print_fields(const std::vector<FieldInfo>& fields) {
   }
 }
 
+/// "paper; default weight 1000.0; resnet32x4 → resnet8x4 …": what a component says of where it comes from.
+std::string origin_of(const RegisteredComponent& component) {
+  const Published* published = component.entry->published;
+  if (published == nullptr) return "";
+  std::string text = published->paper;
+  if (*published->weight != '\0') text += fmt::format("; weight {}, unless a recipe says another", published->weight);
+  if (*published->result != '\0') text += fmt::format("; published: {}", published->result);
+  return text;
+}
+
 void print_text(const RegisteredComponent& component) {
   fmt::print("{} '{}': {}\n  from {} ({})\n\n", component.kind, component.name, component.help,
              component.library.string(), component.source);
+  if (const std::string origin = origin_of(component); !origin.empty()) fmt::print("  {}\n\n", origin);
   if (component.fields.empty()) fmt::print("  no parameters\n");
   print_fields(component.fields);
 }
@@ -112,6 +123,7 @@ void print_markdown() {
   for (const std::string& kind : component_kinds()) {
     for (const RegisteredComponent* component : registry().components(kind)) {
       fmt::print("\n## {} `{}`\n\n{}\n", kind, component->name, component->help);
+      if (const std::string origin = origin_of(*component); !origin.empty()) fmt::print("\n{}.\n", origin);
       if (const std::string usage = usage_of(*component); !usage.empty()) fmt::print("\n```toml\n{}\n```\n", usage);
       print_markdown_fields(component->fields);
     }
@@ -176,6 +188,9 @@ void add_describe(CLI::App& app) {
                                   {"help", component->help},     {"library", component->library.string()},
                                   {"source", component->source}, {"parameters", nlohmann::json::array()}};
       for (const FieldInfo& field : component->fields) json["parameters"].push_back(to_json(field));
+      if (const Published* published = component->entry->published) {
+        json["published"] = {{"paper", published->paper}, {"weight", published->weight}, {"result", published->result}};
+      }
       fmt::print("{}\n", json.dump(2));
     } else if (given->toml) {
       print_toml(*component);

@@ -26,6 +26,7 @@ class KD_API FrozenNetwork final : public Teacher {
   Outputs outputs(const Batch& batch, const TapRequest& taps) override;
   Outputs forward(const at::Tensor& images, const TapRequest& taps, Gradient gradient) override;
   at::Tensor head(const at::Tensor& feature, const std::string& tap) override;
+  BatchNormAffine batch_norm(const std::string& tap) override { return model_->batch_norm(tap); }
 
   /// From now on outputs() looks logits up in `cache`, which fill_cache() keeps ahead of the steps.
   void use_cache(std::shared_ptr<AnswerCache> cache) { cache_ = std::move(cache); }

@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 
@@ -10,7 +11,6 @@
 #include <thread>
 #include <tuple>
 
-#include "engine/device.h"
 #include "engine/network_source.h"
 #include "engine/stage_store.h"
 #include "engine/state_dict.h"
@@ -180,7 +180,16 @@ void StageParts::prepare() {
   find_caches();
 }
 
-void StageParts::prepare_trial() { assemble(/*with_weights=*/false); }
+void StageParts::prepare_trial() {
+  in_trial_ = true;
+  assemble(/*with_weights=*/false);
+}
+
+at::Tensor StageParts::labels() const { return at::tensor(data_.train_labels, at::kLong); }
+
+void StageParts::say(const std::string& line) {
+  if (!in_trial_) context_.progress.say(fmt::format("stage {}: {}", plan_.name, line));
+}
 
 void StageParts::assemble(bool with_weights) {
   make_teachers(with_weights);

@@ -8,6 +8,7 @@
 
 #include "data/batches.h"
 #include "data/training_data.h"
+#include "engine/device.h"
 #include "engine/frozen_network.h"
 #include "engine/run_context.h"
 #include "engine/trained_network.h"
@@ -56,6 +57,9 @@ class StageParts final : public StageContext {
   const std::vector<Teacher*>& teachers() override { return teachers_; }
   const DataInfo& data() const override { return data_.info; }
   std::int64_t samples() const override { return data_.train.samples(); }
+  at::Tensor labels() const override;
+  std::int64_t free_memory() const override { return kd::free_memory(context_.device); }
+  void say(const std::string& line) override;
   RandomKey key() const override { return key_; }
   Group& group() override { return *context_.group; }
   const TapShapes& shapes(const Head& network) const override;
@@ -87,6 +91,7 @@ class StageParts final : public StageContext {
   std::vector<Teacher*> teachers_;
   std::map<const Head*, TapShapes> shapes_;
   bool teacher_features_ = false;  // whether a loss wants them
+  bool in_trial_ = false;
   std::unique_ptr<Scheme> scheme_;
 };
 

@@ -172,16 +172,16 @@ TensorMap TrainedNetwork::loadable() {
 
 std::vector<TrainedNetwork::RateGroup> TrainedNetwork::make_groups(const ComponentSpec& optimizer,
                                                                    const std::map<std::string, double>& rates) const {
-  std::map<double, std::vector<NamedParameter>> by_factor;
+  std::map<double, std::vector<std::size_t>> by_factor;
   std::map<std::string, bool> used;
-  for (const NamedParameter& parameter : parameters_) {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
     std::string longest;
     for (const auto& [part, factor] : rates) {
-      if (!is_below(parameter.name, part)) continue;
+      if (!is_below(parameters_[i].name, part)) continue;
       used[part] = true;
       if (part.size() > longest.size()) longest = part;
     }
-    by_factor[longest.empty() ? 1.0 : rates.at(longest)].push_back(parameter);
+    by_factor[longest.empty() ? 1.0 : rates.at(longest)].push_back(i);
   }
   for (const auto& [part, factor] : rates) {
     std::vector<std::string> names;
@@ -189,9 +189,11 @@ std::vector<TrainedNetwork::RateGroup> TrainedNetwork::make_groups(const Compone
     if (!used[part]) refuse_part("rates", part, name_, names);
   }
   std::vector<RateGroup> groups;
-  for (const auto& [factor, parameters] : by_factor) {
+  for (const auto& [factor, members] : by_factor) {
     const std::string prefix = groups.empty() ? "optimizer." : fmt::format("optimizer_{}.", groups.size() + 1);
-    groups.push_back({factor, prefix, make<Optimizer>(optimizer, {.parameters = parameters})});
+    Optimizer::Context context{.parameters = {}, .key = key_.with("optimizer").with(groups.size())};
+    for (const std::size_t i : members) context.parameters.push_back(parameters_[i]);
+    groups.push_back({factor, prefix, make<Optimizer>(optimizer, context), members});
   }
   return groups;
 }
@@ -211,6 +213,14 @@ void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec
   scalars_ = StepScalars(groups_.size() + 1, placement_.device);
   if (schedule) schedule_ = make<Schedule>(schedule);
   max_gradient_norm_ = settings.max_gradient_norm;
+  if (groups_.front().optimizer->separates_teachers()) teacher_gradients_.resize(parameters_.size());
+  if (!teacher_gradients_.empty() && max_gradient_norm_ > 0) {
+    throw RecipeError(optimizer.location,
+                      fmt::format("optimizer '{}' keeps what teachers teach apart from the task: there is no one "
+                                  "gradient whose norm max_gradient_norm could limit",
+                                  optimizer.type),
+                      "take max_gradient_norm out, or another optimizer");
+  }
   average_decay_ = settings.ema;
   if (average_decay_ > 0) {
     for (const NamedParameter& parameter : parameters_)
@@ -230,22 +240,45 @@ void TrainedNetwork::prepare(const ComponentSpec& optimizer, const ComponentSpec
 
 void TrainedNetwork::backward(const std::vector<Term>& terms, const UpdatePart& part) {
   const WithoutAutocast own_precision(placement_.device);  // each operator goes back in the type it came forward in
-  at::Tensor loss;
+  const bool apart = !teacher_gradients_.empty();
+  at::Tensor loss, taught;
   for (const Term& term : terms) {
     const double weight = term.weight * (term.labelled_rows_only ? part.labelled_share : part.share);
     const at::Tensor weighted = weight == 1 ? term.value : term.value * weight;
-    loss = loss.defined() ? loss + weighted : weighted;
+    at::Tensor& sum = apart && term.from_teachers ? taught : loss;
+    sum = sum.defined() ? sum + weighted : weighted;
   }
-  if (!loss.defined()) throw Error(fmt::format("network '{}': every loss of the stage has weight 0", name_));
-  if (scale_.defined()) loss = loss * scale_.squeeze();
-  loss.backward();
+  if (!loss.defined() && !taught.defined())
+    throw Error(fmt::format("network '{}': every loss of the stage has weight 0", name_));
+  const auto scaled = [this](const at::Tensor& sum) { return scale_.defined() ? sum * scale_.squeeze() : sum; };
+  if (loss.defined()) scaled(loss).backward({}, /*keep_graph=*/taught.defined());
+  if (taught.defined()) {
+    swap_teacher_gradients();
+    scaled(taught).backward();
+    swap_teacher_gradients();
+  }
   gradients_open_ = true;
+}
+
+void TrainedNetwork::swap_teacher_gradients() {
+  for (std::size_t i = 0; i < teacher_gradients_.size(); ++i)
+    std::swap(parameters_[i].tensor.mutable_grad(), teacher_gradients_[i]);
+}
+
+OptimizerStep TrainedNetwork::optimizer_step(std::size_t group) const {
+  OptimizerStep step{.factor = factor_ * groups_[group].factor, .rate = scalars_.at(group), .found_inf = found_inf_};
+  if (teacher_gradients_.empty()) return step;
+  for (const std::size_t i : groups_[group].members) step.teacher_gradients.push_back(teacher_gradients_[i]);
+  return step;
 }
 
 std::vector<at::Tensor> TrainedNetwork::gradients() const {
   std::vector<at::Tensor> all;
   for (const NamedParameter& parameter : parameters_) {
     if (parameter.tensor.grad().defined()) all.push_back(parameter.tensor.grad());
+  }
+  for (const at::Tensor& taught : teacher_gradients_) {
+    if (taught.defined()) all.push_back(taught);
   }
   return all;
 }
@@ -271,13 +304,11 @@ void TrainedNetwork::step() {
     at::_amp_foreach_non_finite_check_and_unscale_(gradients(), found_inf_, scale_.reciprocal());
   }
   if (max_gradient_norm_ > 0) clip_gradients();
-  for (std::size_t i = 0; i < groups_.size(); ++i) {
-    groups_[i].optimizer->step(
-        {.factor = factor_ * groups_[i].factor, .rate = scalars_.at(i), .found_inf = found_inf_});
-  }
+  for (std::size_t i = 0; i < groups_.size(); ++i) groups_[i].optimizer->step(optimizer_step(i));
   if (scale_.defined()) at::_amp_update_scale_(scale_, scale_growth_, found_inf_, 2.0, 0.5, kScaleGrowthInterval);
   // Undefined gradients take over the buffers of the next backward pass; zeroed ones would be added to.
   for (NamedParameter& parameter : parameters_) parameter.tensor.mutable_grad().reset();
+  for (at::Tensor& taught : teacher_gradients_) taught.reset();
   gradients_open_ = false;
   ++updates_;
   if (!average_.empty()) follow_with_average();
@@ -348,11 +379,15 @@ TensorMap TrainedNetwork::training_state() {
   }
   if (gradients_open_) {
     std::vector<at::Tensor> sums;
-    for (const NamedParameter& parameter : parameters_) {
-      if (!parameter.tensor.grad().defined()) continue;
-      sums.push_back(group_.size() > 1 ? parameter.tensor.grad().clone() : parameter.tensor.grad());
-      add("gradient." + parameter.name, sums.back());
-    }
+    const auto add_gradient = [&](const std::string& gradient_name, const at::Tensor& gradient) {
+      if (!gradient.defined()) return;
+      sums.push_back(group_.size() > 1 ? gradient.clone() : gradient);
+      add(gradient_name, sums.back());
+    };
+    for (const NamedParameter& parameter : parameters_)
+      add_gradient("gradient." + parameter.name, parameter.tensor.grad());
+    for (std::size_t i = 0; i < teacher_gradients_.size(); ++i)
+      add_gradient("teacher_gradient." + parameters_[i].name, teacher_gradients_[i]);
     group_.sum(sums);
   }
   if (scale_.defined()) {

@@ -40,6 +40,7 @@ class KD_API TrainedNetwork final : public Network {
   Outputs forward(const at::Tensor& images, const TapRequest& taps) override;
   Outputs answer(const at::Tensor& images, const TapRequest& taps) override;
   at::Tensor head(const at::Tensor& feature, const std::string& tap) override;
+  BatchNormAffine batch_norm(const std::string& tap) override { return model_->batch_norm(tap); }
 
   /// Trains an adapter also; before prepare(). The second of a name is called "name_2".
   void add_adapter(const NamedModule& adapter);
@@ -83,6 +84,7 @@ class KD_API TrainedNetwork final : public Network {
     double factor;
     std::string state_prefix;
     std::unique_ptr<Optimizer> optimizer;
+    std::vector<std::size_t> members;  // of parameters_
   };
 
   void freeze(const std::vector<std::string>& parts);
@@ -91,7 +93,11 @@ class KD_API TrainedNetwork final : public Network {
   std::vector<RateGroup> make_groups(const ComponentSpec& optimizer, const std::map<std::string, double>& rates) const;
   /// Takes the counters of batches out of batch norm, which would add to each in a kernel of its own.
   void gather_buffers();
+  /// Every gradient there is, those that teachers taught too.
   std::vector<at::Tensor> gradients() const;
+  /// Puts the gradients that teachers taught in the place of the others, and back.
+  void swap_teacher_gradients();
+  OptimizerStep optimizer_step(std::size_t group) const;
   Outputs pass(const at::Tensor& images, const TapRequest& taps);
   void swap_average();
   void clip_gradients();
@@ -106,6 +112,7 @@ class KD_API TrainedNetwork final : public Network {
   std::uint64_t passes_ = 0;  // of this network so far: a new dropout mask for each
   std::vector<NamedModule> adapters_;
   std::vector<NamedParameter> parameters_;           // that are trained, those of adapters too
+  std::vector<at::Tensor> teacher_gradients_;        // of each of them, where the optimizer wants them apart
   std::vector<at::Tensor> buffers_, saved_buffers_;  // of the model but for the counters; what answer() saves of them
   std::vector<at::Tensor> batch_counters_;           // of batch norm
   std::vector<NamedParameter> averaged_;             // parameters, and the model's buffers of floating type

@@ -73,6 +73,11 @@ std::vector<const RegisteredComponent*> Registry::components(const std::string& 
   return all;
 }
 
+const Published* Registry::published(const std::string& kind, const std::string& type) const {
+  const RegisteredComponent* component = find(kind, type);
+  return component == nullptr ? nullptr : component->entry->published;
+}
+
 const std::vector<FieldInfo>* Registry::fields(const std::string& kind, const std::string& type) const {
   const RegisteredComponent* component = find(kind, type);
   return component == nullptr ? nullptr : &component->fields;

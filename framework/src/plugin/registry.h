@@ -46,6 +46,7 @@ class KD_API Registry : public ComponentCatalog {
   const std::vector<FieldInfo>* fields(const std::string& kind, const std::string& type) const override;
   std::vector<std::string> names(const std::string& kind) const override;
   Roles roles(const std::string& kind, const std::string& type) const override;
+  const Published* published(const std::string& kind, const std::string& type) const override;
   std::string refusals() const override;
 
  private:

@@ -351,7 +351,12 @@ Value resolve_component(const std::string& kind, const std::vector<FieldInfo>& e
     return table;
   }
   std::vector<FieldInfo> all = *own;
-  all.insert(all.end(), extras.begin(), extras.end());
+  for (FieldInfo beside : extras) {
+    const Published* published = catalog.published(kind, type->as_string());
+    if (beside.name == "weight" && kind == "loss" && published != nullptr && *published->weight != '\0')
+      beside.default_value = Value::parse(published->weight);
+    all.push_back(std::move(beside));
+  }
   Value parameters = table;
   parameters.erase("type");
   const Value resolved =

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/relu.h>
+#include <torch/nn/init.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
@@ -12,6 +13,18 @@
 #include <vector>
 
 namespace kd {
+namespace {
+
+/// `layer` with the first weights that are asked for.
+template <class Layer>
+Layer begun(Layer layer, FirstWeights weights) {
+  if (weights == FirstWeights::kUniformLinear) torch::nn::init::kaiming_uniform_(layer->weight, 1);
+  if (weights == FirstWeights::kNormalOverOutputs)
+    torch::nn::init::kaiming_normal_(layer->weight, 0, torch::kFanOut, torch::kReLU);
+  return layer;
+}
+
+}  // namespace
 
 struct Layers::Chain {
   /// Keeps `layer` under its place in the chain, as a Python Sequential names it.
@@ -26,18 +39,20 @@ struct Layers::Chain {
 };
 
 Layers& Layers::convolution(std::int64_t in, std::int64_t out, const ConvolutionOptions& options) {
-  chain_->add(torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, options.kernel)
-                                    .stride(options.stride)
-                                    .padding(options.padding)
-                                    .bias(options.bias)));
+  chain_->add(begun(torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, options.kernel)
+                                          .stride(options.stride)
+                                          .padding(options.padding)
+                                          .bias(options.bias)),
+                    options.weights));
   return *this;
 }
 
 Layers& Layers::transposed_convolution(std::int64_t in, std::int64_t out, const ConvolutionOptions& options) {
-  chain_->add(torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(in, out, options.kernel)
-                                             .stride(options.stride)
-                                             .padding(options.padding)
-                                             .bias(options.bias)));
+  chain_->add(begun(torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(in, out, options.kernel)
+                                                   .stride(options.stride)
+                                                   .padding(options.padding)
+                                                   .bias(options.bias)),
+                    options.weights));
   return *this;
 }
 
@@ -51,7 +66,13 @@ Layers& Layers::batch_norm(std::int64_t channels) {
   const auto name = std::to_string(chain_->steps.size());
   chain_->module->register_module(name, of_maps);
   chain_->steps.emplace_back([of_maps](const at::Tensor& x) mutable {
-    return x.dim() == 4 ? of_maps->forward(x) : of_maps->forward(x.unsqueeze(2).unsqueeze(3)).flatten(1);
+    const at::Tensor map = x.dim() == 4 ? x : x.unsqueeze(2).unsqueeze(3);
+    // The last batch of an epoch may leave one number to a channel, which has no deviation: the running one serves.
+    const bool alone = map.numel() == map.size(1);
+    if (alone) of_maps->eval();
+    const at::Tensor y = of_maps->forward(map);
+    if (alone) of_maps->train();
+    return x.dim() == 4 ? y : y.flatten(1);
   });
   return *this;
 }

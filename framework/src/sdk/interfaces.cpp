@@ -26,11 +26,17 @@ Group& Group::alone() {
   return alone;
 }
 Head::~Head() = default;
+BatchNormAffine Head::batch_norm(const std::string& tap) {
+  throw Error(fmt::format("no batch norm is known of the feature '{}'", tap));
+}
 ImageReader::~ImageReader() = default;
 Loss::~Loss() = default;
 Model::~Model() = default;
 at::Tensor Model::head(const at::Tensor&, const std::string& tap) {
   throw Error(fmt::format("the model has no head for the feature '{}'", tap));
+}
+BatchNormAffine Model::batch_norm(const std::string& tap) {
+  throw Error(fmt::format("the model tells of no batch norm for the feature '{}'", tap));
 }
 Network::~Network() = default;
 Optimizer::~Optimizer() = default;

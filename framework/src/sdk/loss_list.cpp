@@ -113,7 +113,7 @@ void add_share(std::vector<Term>& sum, const std::vector<Term>& terms, double sh
     const at::Tensor part = share == 1 ? term.value : term.value * share;
     const auto known = std::find_if(sum.begin(), sum.end(), [&](const Term& one) { return one.name == term.name; });
     if (known == sum.end()) {
-      sum.push_back({term.name, part, term.weight, term.labelled_rows_only});
+      sum.push_back({term.name, part, term.weight, term.labelled_rows_only, term.from_teachers});
     } else {
       known->value = known->value + part;
     }
@@ -150,7 +150,7 @@ Term LossList::Item::term(double factor, const LossInput& input) const {
   if (!needs.teacher || objects.front()->needs().teachers_together) {
     LossInput of_all = input;
     if (!needs.teacher) of_all.teachers = {};
-    return {name, (*objects.front())(of_all), factor, labelled_rows_only};
+    return {name, (*objects.front())(of_all), factor, labelled_rows_only, needs.teacher};
   }
   if (input.teachers.size() != objects.size()) {
     throw Error(fmt::format("loss '{}' was made for {} teacher(s), and there are outputs of {}", name, objects.size(),
@@ -160,7 +160,7 @@ Term LossList::Item::term(double factor, const LossInput& input) const {
   for (std::size_t i = 0; i < objects.size(); ++i) {
     LossInput of_one = input;
     of_one.teachers = input.teachers.subspan(i, 1);
-    add_share(sum, {{name, (*objects[i])(of_one), factor, labelled_rows_only}}, shares[i]);
+    add_share(sum, {{name, (*objects[i])(of_one), factor, labelled_rows_only, true}}, shares[i]);
   }
   return sum.front();
 }

@@ -74,10 +74,13 @@ LossInput loss_input(const Pass& pass, const Batch& batch, std::span<const Outpu
 Loss::Context StageContext::loss_context(const Network& student, std::vector<TeacherInfo> teachers) {
   return {.classes = data().classes(),
           .samples = samples(),
+          .labels = labels(),
           .student = shapes(student),
           .teachers = std::move(teachers),
           .key = key().with("losses").with(student.name()),
-          .group = &group()};
+          .group = &group(),
+          .free_memory = free_memory(),
+          .say = [this](const std::string& line) { say(line); }};
 }
 
 Loss::Context StageContext::loss_context(const Network& student) {

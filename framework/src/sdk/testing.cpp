@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 #include <numbers>
@@ -51,6 +52,31 @@ double gradient_error(const std::function<at::Tensor(const at::Tensor&)>& f, con
     largest = std::max(largest, std::abs(exact[i]));
   }
   return worst / (1 + largest);
+}
+
+std::map<std::string, at::Tensor> parameters_of(Loss& loss) {
+  std::map<std::string, at::Tensor> parameters;
+  if (const auto module = loss.module()) {
+    for (const auto& item : module->named_parameters()) parameters[item.key()] = item.value();
+  }
+  return parameters;
+}
+
+std::map<std::string, at::Tensor> buffers_of(Loss& loss) {
+  std::map<std::string, at::Tensor> buffers;
+  if (const auto module = loss.module()) {
+    for (const auto& item : module->named_buffers()) buffers[item.key()] = item.value();
+  }
+  return buffers;
+}
+
+void place_module(Loss& loss, at::Device device, at::ScalarType precision) {
+  const auto place = [&](const std::map<std::string, at::Tensor>& tensors) {
+    for (const auto& [name, tensor] : tensors)
+      tensor.set_data(tensor.data().to(device, tensor.is_floating_point() ? precision : tensor.scalar_type()));
+  };
+  place(parameters_of(loss));
+  place(buffers_of(loss));
 }
 
 Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width, std::int64_t classes,

@@ -61,6 +61,10 @@ class ResNetModule final : public torch::nn::Module {
 
   at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, fc_, taps); }
   torch::nn::Linear& classifier() { return fc_; }
+  std::string batch_norm_of(int stage) const {
+    const std::size_t last = stages_[static_cast<std::size_t>(stage - 1)]->size() - 1;
+    return "layer" + std::to_string(stage) + "." + std::to_string(last) + ".bn2";
+  }
 
  private:
   static std::int64_t stem_width(std::int64_t width) { return std::max<std::int64_t>(16, 8 * width); }

@@ -59,7 +59,7 @@ class Block final : public torch::nn::Module {
 class ResNet50Module final : public torch::nn::Module {
  public:
   ResNet50Module(const Design& design, const kd::Model::Context& context)
-      : stem_(*this, 1, context.channels, kStem, {.size = 3}) {
+      : stem_(*this, 1, context.channels, kStem, {.size = 3}), bottleneck_(design.bottleneck) {
     std::int64_t in = kStem;
     for (std::size_t i = 0; i < kStages; ++i) {
       const std::int64_t width = kStem << i;
@@ -79,9 +79,14 @@ class ResNet50Module final : public torch::nn::Module {
 
   at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, linear_, taps); }
   torch::nn::Linear& classifier() { return linear_; }
+  std::string batch_norm_of(int stage) const {
+    const std::size_t last = stages_[static_cast<std::size_t>(stage - 1)]->size() - 1;
+    return "layer" + std::to_string(stage) + "." + std::to_string(last) + (bottleneck_ ? ".bn3" : ".bn2");
+  }
 
  private:
   blocks::NormalizedConvolution stem_;
+  bool bottleneck_;
   std::vector<std::shared_ptr<blocks::Stage<Block>>> stages_;
   torch::nn::Linear linear_{nullptr};
 };

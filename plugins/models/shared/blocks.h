@@ -88,6 +88,7 @@ class Stage final : public torch::nn::Module {
     taps.offer(name, x);
     return x;
   }
+  std::size_t size() const { return blocks_.size(); }
 
  private:
   std::vector<std::shared_ptr<Block>> blocks_;
@@ -113,7 +114,8 @@ inline at::Tensor classify(const at::Tensor& x, torch::nn::Linear& classifier, k
 }
 
 /// The model of a module with forward(images, taps, key) that offers a stem, `stages` stages, "pooled" and "logits",
-/// finish(map, taps) from the last stage's map to logits, and a classifier().
+/// finish(map, taps) from the last stage's map to logits, and a classifier(). With batch_norm_of(stage), the path of
+/// the batch norm that "stage…_pre" comes out of, it tells losses of it.
 template <class Module>
 class Network : public kd::Model {
  public:
@@ -129,6 +131,19 @@ class Network : public kd::Model {
     if (tap == "pooled") return module_->classifier()->forward(feature);
     if (tap == "stage" + std::to_string(stages_)) return module_->finish(feature, none);
     return kd::Model::head(feature, tap);
+  }
+
+  kd::BatchNormAffine batch_norm(const std::string& tap) override {
+    if constexpr (requires { module_->batch_norm_of(1); }) {
+      for (int stage = 1; stage <= stages_; ++stage) {
+        const std::string name = "stage" + std::to_string(stage);
+        if (tap != name + "_pre") continue;
+        const auto parameters = module_->named_parameters();
+        const std::string path = module_->batch_norm_of(stage);
+        return {parameters[path + ".weight"].detach(), parameters[path + ".bias"].detach()};
+      }
+    }
+    return kd::Model::batch_norm(tap);
   }
 
   std::vector<std::string> tap_names() const override {

@@ -66,6 +66,10 @@ class VggModule final : public torch::nn::Module {
 
   at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, classifier_, taps); }
   torch::nn::Linear& classifier() { return classifier_; }
+  std::string batch_norm_of(int stage) const {
+    const auto block = static_cast<std::size_t>(stage);
+    return "block" + std::to_string(block) + "." + std::to_string(blocks_[block]->size() - 1);
+  }
 
  private:
   std::vector<torch::nn::Sequential> blocks_;

@@ -102,6 +102,9 @@ class WrnModule final : public torch::nn::Module {
     return blocks::classify(blocks::activate(bn1_->forward(map), taps, before), fc_, taps);
   }
   torch::nn::Linear& classifier() { return fc_; }
+  std::string batch_norm_of(int stage) const {
+    return stage == kStages ? "bn1" : "block" + std::to_string(stage + 1) + ".layer.0.bn1";
+  }
 
  private:
   torch::nn::Conv2d conv1_{nullptr};

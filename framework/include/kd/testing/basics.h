@@ -4,10 +4,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "kd/api.h"
 #include "kd/batch.h"
+#include "kd/loss.h"
 
 namespace kd::testing {
 
@@ -25,6 +28,12 @@ KD_API double gradient_error(const std::function<at::Tensor(const at::Tensor&)>&
 /// A batch of uint8 images with index 0 … n − 1 and labels i mod classes.
 KD_API Batch byte_batch(std::int64_t n, std::int64_t channels, std::int64_t height, std::int64_t width,
                         std::int64_t classes, std::uint64_t seed = 0);
+
+/// Parameters and buffers of the module of a loss, by name; none where it has no module.
+KD_API std::map<std::string, at::Tensor> parameters_of(Loss& loss);
+KD_API std::map<std::string, at::Tensor> buffers_of(Loss& loss);
+/// Brings them to the device and, those of floating type, to the precision.
+KD_API void place_module(Loss& loss, at::Device device, at::ScalarType precision);
 
 using Rows = std::vector<std::vector<double>>;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -60,6 +61,7 @@ inline at::Tensor value(kd::Loss& loss, const at::Tensor& student_logits, const 
   const kd::Outputs teacher{.logits = given.teacher, .taps = {}};
   kd::Batch batch;
   batch.images = student_logits;
+  batch.index = at::arange(student_logits.size(0), student_logits.options().dtype(at::kLong).requires_grad(false));
   batch.targets = given.targets;
   return loss({.student = student,
                .teachers = {&teacher, given.teacher.defined() ? 1U : 0U},

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <ATen/Parallel.h>
-#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <torch/nn.h>
 
@@ -14,6 +13,7 @@
 
 #include "kd/model.h"
 #include "kd/plugin.h"
+#include "kd/testing/autocast.h"
 #include "kd/testing/basics.h"
 
 namespace kd::testing {
@@ -164,24 +164,6 @@ inline void expect_channels_last(const std::string& toml) {
     }
   }
 }
-
-class Autocast {
- public:
-  explicit Autocast(at::DeviceType type) : type_(type) {
-    at::autocast::set_autocast_enabled(type_, true);
-    at::autocast::set_autocast_dtype(type_, at::kBFloat16);
-    at::autocast::increment_nesting();
-  }
-  ~Autocast() {
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(type_, false);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  at::DeviceType type_;
-};
 
 /// Under bf16 autocast every feature is bf16, and near what fp32 gives.
 inline void expect_bfloat16(const std::string& toml) {
