@@ -1,0 +1,69 @@
+// Channel-wise distillation: Shu, Liu, Gao, Yan and Shen, ICCV 2021, arXiv 2011.13256. Each channel of a map, softened
+// over its places by T, is a distribution: T²·KL(teacher‖student), the mean over samples and channels. Where the
+// channels differ a learned 1×1 convolution brings the student's to the teacher's, as in the paper. Published for dense
+// prediction, with weight 50 on features; nothing is published for these data sets.
+//   losses = [{ type = "cross_entropy" }, { type = "cwd", weight = 50.0, temperature = 4.0 }]
+#include "kd/adapters.h"
+#include "kd/features.h"
+#include "kd/plugin.h"
+#include "kd/tap_pairs.h"
+#include "kd/tensor.h"
+
+namespace {
+
+class ChannelWise final : public kd::Loss {
+ public:
+  static constexpr kd::Published kPublished{.paper = "Shu et al., ICCV 2021, arXiv 2011.13256", .weight = "50.0"};
+
+  struct Params : kd::TapParams {
+    double temperature = 4;
+
+    static void schema(kd::Schema<Params>& s) {
+      kd::declare_taps(s, {"stage3"});
+      s.field("temperature", &Params::temperature, "T; divides the maps, and the value is multiplied by T²")
+          .def(4.0)
+          .above(0);
+    }
+  };
+
+  ChannelWise(const Params& params, const Context& context)
+      : params_(params), taps_(params, context, kd::TapPairs::kMaps) {
+    for (std::size_t i = 0; i < taps_.size(); ++i) {
+      const std::int64_t student = taps_.student_shape(i)[0], teacher = taps_.teacher_shape(i)[0];
+      to_teacher_.push_back(adapter_.layers("to_teacher" + std::to_string(i + 1)));
+      if (student == teacher) continue;
+      to_teacher_.back().convolution(student, teacher);
+      learned_ = true;
+    }
+  }
+
+  kd::LossNeeds needs() const override { return taps_.needs(); }
+  std::shared_ptr<torch::nn::Module> module() override { return learned_ ? adapter_.module() : nullptr; }
+
+  at::Tensor operator()(const kd::LossInput& input) override {
+    std::vector<at::Tensor> terms;
+    for (std::size_t i = 0; i < taps_.size(); ++i) {
+      const auto [student, teacher] =
+          kd::at_common_size(to_teacher_[i](taps_.student(input, i)), taps_.teacher(input, i));
+      terms.push_back(kd::row_divergences(over_places(teacher), over_places(student)).mean());
+    }
+    return at::stack(terms).sum() * (params_.temperature * params_.temperature);
+  }
+
+ private:
+  /// Log-softmax of each channel: (N·C)×(H·W).
+  at::Tensor over_places(const at::Tensor& map) const {
+    return kd::log_softmax_at(kd::precise(map).flatten(2).flatten(0, 1), params_.temperature);
+  }
+
+  const Params params_;
+  const kd::TapPairs taps_;
+  kd::AdapterModule adapter_;
+  std::vector<kd::Layers> to_teacher_;
+  bool learned_ = false;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Loss, "cwd", ChannelWise,
+            "where each channel of a map responds, student's against teacher's (channel-wise distillation)")
