@@ -2,30 +2,12 @@
 // 2203.08679. Everything is a log-softmax; the released code takes log(softmax), which is NaN where
 // logits are saturated.
 //   losses = [{ type = "dkd", alpha = 1.0, beta = 8.0, temperature = 4.0 }]
-#include <ATen/ops/logsumexp.h>
-
-#include <algorithm>
-
-#include "kd/labels.h"
-#include "kd/logits.h"
+#include "../shared/decoupled.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/warmup.h"
 
 namespace {
-
-/// The softmax of one network, taken apart at the labels.
-struct Parts {
-  at::Tensor log_label;   ///< ln p(label), N
-  at::Tensor log_others;  ///< ln (1 − p(label)), N
-  at::Tensor log_other;   ///< log-softmax over the classes that are not the label's, N×classes
-};
-
-Parts take_apart(const at::Tensor& scaled, const at::Tensor& labels, const at::Tensor& mask) {
-  const at::Tensor log_p = at::log_softmax(scaled, 1);
-  return {.log_label = kd::at_label(log_p, labels),
-          .log_others = at::logsumexp(kd::take_out(log_p, mask), 1),
-          .log_other = kd::other_log_softmax(scaled, mask)};
-}
 
 class DecoupledLoss final : public kd::Loss {
  public:
@@ -48,11 +30,7 @@ class DecoupledLoss final : public kd::Loss {
               "T; divides the logits of student and teacher, and the value is multiplied by T²")
           .def(4.0)
           .above(0);
-      s.field(
-           "warmup", &Params::warmup,
-           "epochs over which the value grows: in epoch e = 1, 2, … it is multiplied by min(e/warmup, 1); 0 for none")
-          .def(20)
-          .at_least(0);
+      kd::declare_warmup(s, &Params::warmup).def(20).at_least(0);
       s.field("standardize", &Params::standardize,
               "standardises the logits of each sample first (Sun et al., CVPR 2024, as loss logit_standardization)")
           .def(false);
@@ -69,12 +47,8 @@ class DecoupledLoss final : public kd::Loss {
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = kd::precise_logits(input);
     const at::Tensor& labels = input.batch.targets.labels;
-    const at::Tensor mask = kd::label_mask(labels, student.size(1));
-    const Parts p = take_apart(scale(student), labels, mask);
-    const Parts q = take_apart(scale(teacher), labels, mask);
-    const at::Tensor target =
-        q.log_label.exp() * (q.log_label - p.log_label) + q.log_others.exp() * (q.log_others - p.log_others);
-    const at::Tensor rows = target * params_.alpha + kd::row_divergences(q.log_other, p.log_other) * params_.beta;
+    const at::Tensor rows =
+        decoupled::row_divergences(scale(student), scale(teacher), labels, params_.alpha, params_.beta);
     return kd::labelled_mean(rows, input.batch.targets) * factor(input.time);
   }
 
@@ -84,10 +58,7 @@ class DecoupledLoss final : public kd::Loss {
   }
 
   double factor(const kd::ScheduleTime& time) const {
-    const double squared = params_.temperature * params_.temperature;
-    if (params_.warmup == 0) return squared;
-    const auto epoch = static_cast<double>(time.whole_epoch() + 1);
-    return squared * std::min(epoch / static_cast<double>(params_.warmup), 1.0);
+    return params_.temperature * params_.temperature * kd::warmup_factor(params_.warmup, time);
   }
 
   const Params params_;

@@ -1,0 +1,61 @@
+// Several teachers of one: "TeKAP", teacher knowledge augmentation via perturbation (2025). Each of M views of the
+// teacher is its logits mixed with Gaussian noise, (1 − σ)·z + σ·ε: λ·T²·KL of the teacher itself and (1 − λ) times the
+// mean of its views'. The paper's text was not at hand: the mixture with σ = 0.1 follows a public implementation's
+// 0.9·z + 0.1·ε, and λ is a choice made here.
+//   losses = [{ type = "cross_entropy" }, { type = "tekap", weight = 0.9, views = 3, noise = 0.1 }]
+#include "kd/logits.h"
+#include "kd/loss.h"
+#include "kd/plugin.h"
+#include "kd/random_tensors.h"
+#include "kd/soft_targets.h"
+#include "kd/tensor.h"
+
+namespace {
+
+class PerturbedTeacher final : public kd::Loss {
+ public:
+  static constexpr kd::Published kPublished{.paper = "TeKAP, 2025; the form here is not verified", .weight = "0.9"};
+
+  struct Params {
+    double temperature = 4, noise = 0.1, share = 0.5;
+    std::int64_t views = 3;
+
+    static void schema(kd::Schema<Params>& s) {
+      s.field("temperature", &Params::temperature, "T; divides the logits, and the value is multiplied by T²")
+          .def(4.0)
+          .above(0);
+      s.field("views", &Params::views, "M: perturbed teachers").def(3).at_least(1);
+      s.field("noise", &Params::noise, "σ: share of the noise in a view").def(0.1).range(0, 1);
+      s.field("share", &Params::share, "λ: share of the teacher as it is").def(0.5).range(0, 1);
+    }
+  };
+
+  explicit PerturbedTeacher(const Params& params) : params_(params) {}
+
+  kd::LossNeeds needs() const override { return {.teacher = true}; }
+
+  at::Tensor operator()(const kd::LossInput& input) override {
+    const auto [student, teacher] = kd::precise_logits(input);
+    const double factor = params_.temperature * params_.temperature / static_cast<double>(student.size(0));
+    const auto divergence = [&](const at::Tensor& target, double share) {
+      return kd::soft_target_divergence(student, target, params_.temperature, factor * share);
+    };
+    at::Tensor sum = divergence(teacher, params_.share);
+    // One draw for all views: what a view gets depends on the sample and on its number alone.
+    const at::Tensor noise =
+        kd::random_normal(input.key.with("noise"), input.batch.index, params_.views * teacher.size(1));
+    for (std::int64_t view = 0; view < params_.views; ++view) {
+      const at::Tensor epsilon = noise.narrow(1, view * teacher.size(1), teacher.size(1)).to(teacher.scalar_type());
+      sum = sum + divergence(teacher * (1 - params_.noise) + epsilon * params_.noise,
+                             (1 - params_.share) / static_cast<double>(params_.views));
+    }
+    return sum;
+  }
+
+ private:
+  const Params params_;
+};
+
+}  // namespace
+
+KD_REGISTER(kd::Loss, "tekap", PerturbedTeacher, "soft targets of a teacher and of noisy views of it (TeKAP)")
