@@ -2,12 +2,15 @@
 // for tools/benchmark losses.
 //
 //   loss_values dump FOLDER SIZE < CASES      value, gradients and everything that they follow from, a folder per case
-//   loss_values time ROUNDS PRECISION < CASES  "name<TAB>milliseconds" of a forward and backward pass, the median
+//   loss_values shapes < CASES                 "name<TAB>tensor<TAB>sizes" of what is timed
+//   loss_values time ROUNDS PRECISION < CASES  "name<TAB>milliseconds<TAB>MB" of a forward and backward pass: the
+//   median, and what
+//                                              the first adds to the memory of the process
 //
 // A line of CASES is "name<TAB>type<TAB>parameters". SIZE: a pair of shapes, "equal", "wider", "larger" or "smaller".
 // Timed are the features of resnet32x4 and resnet8x4 for 64 images of CIFAR-100, in fp32 or, under autocast, bf16.
 #include <ATen/Parallel.h>
-#include <ATen/ops/logsumexp.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <bit>
@@ -134,6 +137,32 @@ Shapes benchmark_shapes() {
   return {taps, taps};
 }
 
+Setting benchmark_setting(const Case& one) {
+  return Setting(one.type, one.parameters, benchmark_shapes(), 64, {.classes = 100, .samples = 50000});
+}
+
+void print_shapes(const Case& one) {
+  Setting setting = benchmark_setting(one);
+  const auto print = [&](const std::string& group, const FeatureMap& tensors) {
+    for (const auto& [name, tensor] : tensors) {
+      std::cout << one.name << '\t' << group << '/' << name << '\t';
+      for (const std::int64_t size : tensor.sizes()) std::cout << size << ' ';
+      std::cout << '\n';
+    }
+  };
+  print("student", setting.student);
+  print("teacher", setting.teacher);
+  print("parameter", kd::testing::parameters_of(setting.loss()));
+  print("buffer", kd::testing::buffers_of(setting.loss()));
+}
+
+/// The most memory that the process has had.
+double most_megabytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
 double milliseconds_of_pass(Setting& setting, bool bfloat16) {
   FeatureMap leaves;
   std::vector<at::Tensor> inputs;
@@ -153,18 +182,20 @@ double milliseconds_of_pass(Setting& setting, bool bfloat16) {
 }
 
 void time(const Case& one, int rounds, bool bfloat16) {
-  Setting setting(one.type, one.parameters, benchmark_shapes(), 64, {.classes = 100, .samples = 50000});
+  Setting setting = benchmark_setting(one);
   for (FeatureMap* features : {&setting.student, &setting.teacher}) {
     for (auto& [name, feature] : *features) {
       if (feature.dim() == 4) feature = feature.contiguous(at::MemoryFormat::ChannelsLast);  // as networks give them
       if (bfloat16 && name != "logits") feature = feature.to(at::kBFloat16);
     }
   }
+  const double before = most_megabytes();
   milliseconds_of_pass(setting, bfloat16);
+  const double added = most_megabytes() - before;
   std::vector<double> times;
   for (int i = 0; i < rounds; ++i) times.push_back(milliseconds_of_pass(setting, bfloat16));
   std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
-  std::cout << one.name << '\t' << times[static_cast<std::size_t>(rounds / 2)] << std::endl;
+  std::cout << one.name << '\t' << times[static_cast<std::size_t>(rounds / 2)] << '\t' << added << std::endl;
 }
 
 void run(const std::string& what, const std::string& first, const std::string& second) {
@@ -172,7 +203,9 @@ void run(const std::string& what, const std::string& first, const std::string& s
   for (const std::string& refusal : kd::load_plugins()) std::cerr << refusal << '\n';
   int number = 0;
   for (const Case& one : read_cases()) {
-    if (what == "time") {
+    if (what == "shapes") {
+      print_shapes(one);
+    } else if (what == "time") {
       time(one, std::stoi(first), second == "bf16");
     } else {
       dump(one, shapes_named(second), std::filesystem::path(first) / std::to_string(number++));
@@ -183,12 +216,13 @@ void run(const std::string& what, const std::string& first, const std::string& s
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4 || (std::string(argv[1]) != "dump" && std::string(argv[1]) != "time")) {
-    std::cerr << "usage: loss_values dump FOLDER SIZE | loss_values time ROUNDS fp32|bf16\n";
+  const std::string what = argc > 1 ? argv[1] : "";
+  if (!(what == "shapes" && argc == 2) && !((what == "dump" || what == "time") && argc == 4)) {
+    std::cerr << "usage: loss_values dump FOLDER SIZE | loss_values shapes | loss_values time ROUNDS fp32|bf16\n";
     return 2;
   }
   try {
-    run(argv[1], argv[2], argv[3]);
+    run(what, argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "");
   } catch (const std::exception& error) {
     std::cerr << "loss_values: " << error.what() << '\n';
     return 1;

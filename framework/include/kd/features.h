@@ -4,6 +4,7 @@
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/mse_loss.h>
 
 #include <algorithm>
 #include <utility>
@@ -28,9 +29,7 @@ inline const std::vector<std::int64_t>& shape_of(const TapShapes& shapes, const 
 }
 
 /// Mean of (a − b)² over all numbers, in fp32 whatever the stage's precision.
-inline at::Tensor mean_square(const at::Tensor& a, const at::Tensor& b) {
-  return (precise(a) - precise(b)).square().mean();
-}
+inline at::Tensor mean_square(const at::Tensor& a, const at::Tensor& b) { return at::mse_loss(precise(a), precise(b)); }
 
 /// Vectors of a feature: N×(C·H·W) of maps, vectors as they are.
 inline at::Tensor flat(const at::Tensor& feature) { return feature.flatten(1); }

@@ -67,14 +67,13 @@ class RefinedLogits final : public kd::Loss {
 
   at::Tensor other_classes(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& labels) const {
     const double t = params_.temperature;
-    const at::Tensor of_label = kd::at_label(teacher, labels).unsqueeze(1);
-    // Where every class is out, the softmax of nothing: then none is taken out, and the row is left out below.
-    const at::Tensor out = teacher >= of_label;
-    const at::Tensor none = out.all(1, true);
-    const at::Tensor mask = at::logical_and(out, none.logical_not());
-    const at::Tensor rows =
-        kd::row_divergences(kd::other_log_softmax(teacher / t, mask), kd::other_log_softmax(student / t, mask));
-    return rows.masked_fill(none.squeeze(1), 0) * (t * t);
+    const at::Tensor mask = teacher >= kd::at_label(teacher, labels).unsqueeze(1);
+    // Where every class is out, what is left is the same in both networks, and finite.
+    constexpr double kOut = -1e9;
+    const auto left = [&](const at::Tensor& logits) {
+      return at::log_softmax((logits / t).masked_fill(mask, kOut), 1);
+    };
+    return kd::row_divergences(left(teacher), left(student)) * (t * t);
   }
 
   const Params params_;
