@@ -41,7 +41,7 @@ class CurriculumTemperature final : public kd::Loss {
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = kd::precise_logits(input);
-    const at::Tensor raw = turned(raw_.to(student.scalar_type()), strength(input.time));
+    const at::Tensor raw = turned(raw_.to(student.options()), strength(input.time));
     const at::Tensor t = at::sigmoid(raw) * params_.range + params_.lowest;
     const at::Tensor rows = kd::row_divergences(at::log_softmax(teacher / t, 1), at::log_softmax(student / t, 1));
     return rows.mean() * t.square().squeeze();

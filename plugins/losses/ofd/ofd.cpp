@@ -19,8 +19,8 @@ enum class Margin { kBatchNorm, kNone };
 
 /// E[x | x < 0] of a normal number with these means and deviations; −3σ where hardly any is below 0, as the authors
 /// have it.
-at::Tensor mean_below_zero(const kd::BatchNormAffine& norm, at::ScalarType type) {
-  const at::Tensor deviation = norm.scale.to(type).abs().clamp_min(1e-12), mean = norm.shift.to(type);
+at::Tensor mean_below_zero(const kd::BatchNormAffine& norm, const at::TensorOptions& options) {
+  const at::Tensor deviation = norm.scale.to(options).abs().clamp_min(1e-12), mean = norm.shift.to(options);
   const at::Tensor ratio = mean / deviation;
   const at::Tensor below = ((ratio / std::numbers::sqrt2).neg().erf() + 1) / 2;
   const at::Tensor density = (ratio.square() / -2).exp() / std::sqrt(2 * std::numbers::pi);
@@ -65,7 +65,7 @@ class Overhaul final : public kd::Loss {
       at::Tensor target = teacher;
       if (params_.margin == Margin::kBatchNorm) {
         const kd::BatchNormAffine norm = network(input).batch_norm(taps_.teacher_name(i));
-        target = at::maximum(teacher, mean_below_zero(norm, teacher.scalar_type()).view({1, -1, 1, 1}));
+        target = at::maximum(teacher, mean_below_zero(norm, teacher.options()).view({1, -1, 1, 1}));
       }
       const at::Tensor counts = at::logical_or(student > target, teacher > 0).to(student.scalar_type());
       const at::Tensor sum = ((student - target).square() * counts).sum() / static_cast<double>(student.size(0));
