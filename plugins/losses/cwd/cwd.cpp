@@ -3,7 +3,7 @@
 // channels differ a learned 1×1 convolution brings the student's to the teacher's, as in the paper. Published for dense
 // prediction, with weight 50 on features; nothing is published for these data sets.
 //   losses = [{ type = "cross_entropy" }, { type = "cwd", weight = 50.0, temperature = 4.0 }]
-#include "kd/adapters.h"
+#include "../shared/to_teacher.h"
 #include "kd/features.h"
 #include "kd/plugin.h"
 #include "kd/tap_pairs.h"
@@ -27,24 +27,16 @@ class ChannelWise final : public kd::Loss {
   };
 
   ChannelWise(const Params& params, const Context& context)
-      : params_(params), taps_(params, context, kd::TapPairs::kMaps) {
-    for (std::size_t i = 0; i < taps_.size(); ++i) {
-      const std::int64_t student = taps_.student_shape(i)[0], teacher = taps_.teacher_shape(i)[0];
-      to_teacher_.push_back(adapter_.layers("to_teacher" + std::to_string(i + 1)));
-      if (student == teacher) continue;
-      to_teacher_.back().convolution(student, teacher);
-      learned_ = true;
-    }
-  }
+      : params_(params), taps_(params, context, kd::TapPairs::kMaps), to_teacher_(taps_) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
-  std::shared_ptr<torch::nn::Module> module() override { return learned_ ? adapter_.module() : nullptr; }
+  std::shared_ptr<torch::nn::Module> module() override { return to_teacher_.module(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;
     for (std::size_t i = 0; i < taps_.size(); ++i) {
       const auto [student, teacher] =
-          kd::at_common_size(to_teacher_[i](taps_.student(input, i)), taps_.teacher(input, i));
+          kd::at_common_size(to_teacher_(i, taps_.student(input, i)), taps_.teacher(input, i));
       terms.push_back(kd::row_divergences(over_places(teacher), over_places(student)).mean());
     }
     return at::stack(terms).sum() * (params_.temperature * params_.temperature);
@@ -58,9 +50,7 @@ class ChannelWise final : public kd::Loss {
 
   const Params params_;
   const kd::TapPairs taps_;
-  kd::AdapterModule adapter_;
-  std::vector<kd::Layers> to_teacher_;
-  bool learned_ = false;
+  const to_teacher::Layers to_teacher_;
 };
 
 }  // namespace

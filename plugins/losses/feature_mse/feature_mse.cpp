@@ -2,7 +2,7 @@
 // layer where their widths differ: the plain form of matching features, as in Hsu, Smith, Shen, Kira and Jin, "A Closer
 // Look at Knowledge Distillation with Features, Logits, and Gradients", 2022, arXiv 2203.10163.
 //   losses = [{ type = "cross_entropy" }, { type = "feature_mse", weight = 1.0, taps = ["pooled"] }]
-#include "kd/adapters.h"
+#include "../shared/to_teacher.h"
 #include "kd/features.h"
 #include "kd/plugin.h"
 #include "kd/tap_pairs.h"
@@ -16,27 +16,22 @@ class FeatureMse final : public kd::Loss {
     static void schema(kd::Schema<Params>& s) { kd::declare_taps(s, {"pooled"}); }
   };
 
-  FeatureMse(const Params& params, const Context& context) : taps_(params, context, kd::TapPairs::kAny) {
+  FeatureMse(const Params& params, const Context& context)
+      : taps_(params, context, kd::TapPairs::kAny), to_teacher_(taps_) {
     for (std::size_t i = 0; i < taps_.size(); ++i) {
-      const kd::FeatureShape &student = taps_.student_shape(i), &teacher = taps_.teacher_shape(i);
-      if (student.size() != teacher.size())
-        throw kd::RecipeError("'" + params.taps[i] + "' of the student and '" + taps_.teacher_name(i) +
-                              "' of the teacher are a map and a vector");
-      to_teacher_.push_back(adapter_.layers("to_teacher" + std::to_string(i + 1)));
-      if (student[0] == teacher[0]) continue;
-      student.size() == 3 ? to_teacher_.back().convolution(student[0], teacher[0])
-                          : to_teacher_.back().linear(student[0], teacher[0]);
-      learned_ = true;
+      if (taps_.student_shape(i).size() == taps_.teacher_shape(i).size()) continue;
+      throw kd::RecipeError("'" + params.taps[i] + "' of the student and '" + taps_.teacher_name(i) +
+                            "' of the teacher are a map and a vector");
     }
   }
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
-  std::shared_ptr<torch::nn::Module> module() override { return learned_ ? adapter_.module() : nullptr; }
+  std::shared_ptr<torch::nn::Module> module() override { return to_teacher_.module(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;
     for (std::size_t i = 0; i < taps_.size(); ++i) {
-      at::Tensor student = to_teacher_[i](taps_.student(input, i)), teacher = taps_.teacher(input, i);
+      at::Tensor student = to_teacher_(i, taps_.student(input, i)), teacher = taps_.teacher(input, i);
       if (student.dim() == 4) std::tie(student, teacher) = kd::at_common_size(student, teacher);
       terms.push_back(kd::mean_square(student, teacher));
     }
@@ -45,9 +40,7 @@ class FeatureMse final : public kd::Loss {
 
  private:
   const kd::TapPairs taps_;
-  kd::AdapterModule adapter_;
-  std::vector<kd::Layers> to_teacher_;
-  bool learned_ = false;
+  const to_teacher::Layers to_teacher_;
 };
 
 }  // namespace

@@ -4,7 +4,7 @@
 // is 1 − Pearson's correlation. Where the channels differ a learned 1×1 convolution brings the student's to the
 // teacher's. Published for detection, with weight 6; nothing is published for these data sets.
 //   losses = [{ type = "cross_entropy" }, { type = "pkd", weight = 6.0, taps = ["stage3"] }]
-#include "kd/adapters.h"
+#include "../shared/to_teacher.h"
 #include "kd/features.h"
 #include "kd/plugin.h"
 #include "kd/tap_pairs.h"
@@ -32,24 +32,16 @@ class PearsonFeatures final : public kd::Loss {
   };
 
   PearsonFeatures(const Params& params, const Context& context)
-      : group_(*context.group), taps_(params, context, kd::TapPairs::kMaps) {
-    for (std::size_t i = 0; i < taps_.size(); ++i) {
-      const std::int64_t student = taps_.student_shape(i)[0], teacher = taps_.teacher_shape(i)[0];
-      to_teacher_.push_back(adapter_.layers("to_teacher" + std::to_string(i + 1)));
-      if (student == teacher) continue;
-      to_teacher_.back().convolution(student, teacher);
-      learned_ = true;
-    }
-  }
+      : group_(*context.group), taps_(params, context, kd::TapPairs::kMaps), to_teacher_(taps_) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
-  std::shared_ptr<torch::nn::Module> module() override { return learned_ ? adapter_.module() : nullptr; }
+  std::shared_ptr<torch::nn::Module> module() override { return to_teacher_.module(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;
     for (std::size_t i = 0; i < taps_.size(); ++i) {
       const auto [student, teacher] =
-          kd::at_common_size(to_teacher_[i](taps_.student(input, i)), taps_.teacher(input, i));
+          kd::at_common_size(to_teacher_(i, taps_.student(input, i)), taps_.teacher(input, i));
       const at::Tensor s = standardised_channels(kd::gather_with_gradient(group_, student));
       const at::Tensor t = standardised_channels(group_.gather(teacher));
       terms.push_back((s - t).square().mean() * 0.5);
@@ -60,9 +52,7 @@ class PearsonFeatures final : public kd::Loss {
  private:
   kd::Group& group_;
   const kd::TapPairs taps_;
-  kd::AdapterModule adapter_;
-  std::vector<kd::Layers> to_teacher_;
-  bool learned_ = false;
+  const to_teacher::Layers to_teacher_;
 };
 
 }  // namespace
