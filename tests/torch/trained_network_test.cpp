@@ -12,6 +12,7 @@
 #include "engine/stage_parts.h"
 #include "engine/state_dict.h"
 #include "engine_fixture.h"
+#include "plugin/registry.h"
 #include "record/records.h"
 
 namespace {
@@ -140,17 +141,20 @@ TEST_P(UpdateTest, TheMemoryOfALossAndOpenGradientsSurviveACheckpoint) {
   const kd::ExperimentPlan settings = plan({"train.accumulate=2"});
   const kd::StagePlan& stage = settings.stages[0];
   const kd::DataInfo info{1, 4, 4, {"a", "b"}, {0}, {1}};
+  // One that adds all gradients up, and one that keeps those apart that teachers taught.
+  const std::vector<kd::ComponentSpec> optimizers{stage.train.optimizer,
+                                                  kd::parse_component("optimizer", {}, "{ type = 'dot', lr = 0.05 }")};
   struct Trained {
     std::shared_ptr<Memory> memory = std::make_shared<Memory>();
     std::unique_ptr<kd::TrainedNetwork> network;
   };
-  const auto make = [&] {
+  const auto make = [&](const kd::ComponentSpec& optimizer) {
     Trained made;
     made.network = std::make_unique<kd::TrainedNetwork>(
         "student", kd::place_model(stage.networks[0].model, info, kd::RandomKey{}.with(1), placement), placement,
         kd::RandomKey{}.with(2));
     made.network->add_adapter({"memory", made.memory});
-    made.network->prepare(stage.train.optimizer, {}, stage.train, {});
+    made.network->prepare(optimizer, {}, stage.train, {});
     return made;
   };
   const auto step = [&](Trained& trained, bool last) {
@@ -158,22 +162,26 @@ TEST_P(UpdateTest, TheMemoryOfALossAndOpenGradientsSurviveACheckpoint) {
     const at::Tensor images = kd::testing::normal({8, 1, 4, 4}, 3).to(placement.device);
     const at::Tensor logits = trained.network->forward(images, {}).logits;
     trained.memory->bank.add_(1);
-    trained.network->backward({{"loss", logits.square().mean() * trained.memory->reached.sum(), 1}},
+    trained.network->backward({{"loss", logits.square().mean() * trained.memory->reached.sum(), 1},
+                               {.name = "taught", .value = logits.abs().mean(), .from_teachers = true}},
                               {.share = 0.5, .labelled_share = 0.5, .last = last});
     if (last) trained.network->step();
   };
-  Trained first = make();
-  step(first, false);
-  Trained second = make();
-  kd::TensorMap training;
-  for (const auto& [name, tensor] : first.network->training_state()) training[name] = tensor.cpu().clone();
-  second.network->restore(first.network->result(), training);
-  step(first, true);
-  step(second, true);
-  EXPECT_EQ(second.memory->bank[0].item<double>(), 2);
-  EXPECT_EQ(largest_difference(first.network->result().weights, second.network->result().weights), 0);
-  EXPECT_TRUE(at::equal(first.memory->reached, second.memory->reached));
-  EXPECT_NE(first.memory->reached[0].item<double>(), 1);
+  for (const kd::ComponentSpec& optimizer : optimizers) {
+    SCOPED_TRACE(optimizer.type);
+    Trained first = make(optimizer);
+    step(first, false);
+    Trained second = make(optimizer);
+    kd::TensorMap training;
+    for (const auto& [name, tensor] : first.network->training_state()) training[name] = tensor.cpu().clone();
+    second.network->restore(first.network->result(), training);
+    step(first, true);
+    step(second, true);
+    EXPECT_EQ(second.memory->bank[0].item<double>(), 2);
+    EXPECT_EQ(largest_difference(first.network->result().weights, second.network->result().weights), 0);
+    EXPECT_TRUE(at::equal(first.memory->reached, second.memory->reached));
+    EXPECT_NE(first.memory->reached[0].item<double>(), 1);
+  }
 }
 
 TEST_P(UpdateTest, ClippingBoundsTheStep) {

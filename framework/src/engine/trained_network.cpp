@@ -432,12 +432,15 @@ void TrainedNetwork::restore(const Result& result, const TensorMap& training) {
   updates_ = counter[1];
   gradients_open_ = counter[2] != 0;
   if (gradients_open_) {
-    for (NamedParameter& parameter : parameters_) {  // one that no loss has reached so far has none
-      const auto gradient = training.find(name_ + ".gradient." + parameter.name);
-      if (gradient == training.end()) continue;
-      parameter.tensor.mutable_grad() = gradient->second.to(parameter.tensor.device());
-      if (!group_.is_first()) parameter.tensor.mutable_grad().zero_();  // the sum over the group is with the first
-    }
+    const auto take = [&](at::Tensor& gradient, const std::string& name) {
+      const auto found = training.find(name_ + "." + name);
+      if (found == training.end()) return;  // one that no loss has reached so far has none
+      gradient = found->second.to(placement_.device);
+      if (!group_.is_first()) gradient.zero_();  // the sum over the group is with the first
+    };
+    for (NamedParameter& parameter : parameters_) take(parameter.tensor.mutable_grad(), "gradient." + parameter.name);
+    for (std::size_t i = 0; i < teacher_gradients_.size(); ++i)
+      take(teacher_gradients_[i], "teacher_gradient." + parameters_[i].name);
   }
   if (scale_.defined()) {
     scale_.copy_(get("scale"));
