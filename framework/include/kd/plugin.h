@@ -99,18 +99,18 @@ inline void add_own_components() { detail::add_components(detail::first_entry, "
 
 /// KD_REGISTER(kd::Loss, "kd", HintonKd, "one line of help") at namespace scope. The class needs `struct Params` with a
 /// static schema(), and a constructor from (const Params&) or (const Params&, const Interface::Context&).
-#define KD_REGISTER(Interface, Name, Class, Help)                                                                       \
-  namespace {                                                                                                           \
-  constinit ::kd::detail::Entry KD_CONCATENATE(kd_entry_, __LINE__){Interface::kKind,                                   \
-                                                                    Name,                                               \
-                                                                    Help,                                               \
-                                                                    __FILE__,                                           \
-                                                                    __LINE__,                                           \
-                                                                    &::kd::detail::Maker<Interface, Class>::describe,   \
-                                                                    &::kd::detail::Maker<Interface, Class>::roles,      \
-                                                                    &::kd::detail::Maker<Interface, Class>::source,     \
-                                                                    ::kd::detail::Maker<Interface, Class>::published(), \
-                                                                    &::kd::detail::Maker<Interface, Class>::create,     \
-                                                                    nullptr};                                           \
-  const ::kd::detail::Link KD_CONCATENATE(kd_link_, __LINE__){KD_CONCATENATE(kd_entry_, __LINE__)};                     \
+#define KD_REGISTER(Interface, Name, Class, Help)                                                                      \
+  namespace {                                                                                                          \
+  constinit ::kd::detail::Entry KD_CONCATENATE(kd_entry_, __LINE__){Interface::kKind,                                  \
+                                                                    Name,                                              \
+                                                                    Help,                                              \
+                                                                    __FILE__,                                          \
+                                                                    __LINE__,                                          \
+                                                                    &::kd::detail::Maker<Interface, Class>::describe,  \
+                                                                    &::kd::detail::Maker<Interface, Class>::roles,     \
+                                                                    &::kd::detail::Maker<Interface, Class>::source,    \
+                                                                    ::kd::detail::Maker<Interface, Class>::published(),\
+                                                                    &::kd::detail::Maker<Interface, Class>::create,    \
+                                                                    nullptr};                                          \
+  const ::kd::detail::Link KD_CONCATENATE(kd_link_, __LINE__){KD_CONCATENATE(kd_entry_, __LINE__)};                    \
   }

@@ -28,7 +28,7 @@ std::string proc_value(const char* file, std::string_view key) {
 }
 
 bool processor_computes_bf16() {
-  const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
+  const std::string flags = fmt::format(" {} ", proc_value("/proc/cpuinfo", "flags"));
   return flags.find(" avx512_bf16 ") != std::string::npos || flags.find(" amx_bf16 ") != std::string::npos;
 }
 

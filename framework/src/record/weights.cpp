@@ -278,7 +278,7 @@ std::string little_endian(std::uint64_t value, std::size_t bytes) {
   return {reinterpret_cast<const char*>(&value), bytes};
 }
 
-std::string pickled_text(const std::string& text) { return "X" + little_endian(text.size(), 4) + text; }
+std::string pickled_text(const std::string& text) { return fmt::format("X{}{}", little_endian(text.size(), 4), text); }
 
 std::string pickled_integer(std::int64_t value) {
   return "\x8a\x08" + little_endian(static_cast<std::uint64_t>(value), 8);

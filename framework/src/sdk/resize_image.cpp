@@ -30,7 +30,7 @@ double keys_cubic(double x) {
 }
 
 /// A dimension of the image: `begin` to `end` of its `size` pixels become `wanted` ones.
-struct Axis {
+struct SourceAxis {
   std::int64_t size = 0;
   float begin = 0;
   float end = 0;
@@ -46,7 +46,7 @@ struct Axis {
 /// The weights of the pixels of an axis in each new one.
 class Weights {
  public:
-  Weights(const Axis& axis, Interpolation interpolation) {
+  Weights(const SourceAxis& axis, Interpolation interpolation) {
     const auto filter = interpolation == Interpolation::kBilinear ? triangle : keys_cubic;
     const double scale = axis.scale();
     const double stretch = std::max(scale, 1.0);  // wider where it shrinks, so that every pixel counts
@@ -122,7 +122,7 @@ void filter_columns(const Byte* in, std::span<const std::int32_t> weights, Byte*
 }
 
 /// Resizes one channel. The rows that no new one needs are left out.
-void filter_plane(const Byte* in, const Axis& columns, const Weights& by_column, const Axis& rows,
+void filter_plane(const Byte* in, const SourceAxis& columns, const Weights& by_column, const SourceAxis& rows,
                   const Weights& by_row, Byte* out) {
   const std::int64_t first = by_row.first(0);
   const std::int64_t width = columns.wanted;
@@ -140,7 +140,7 @@ void filter_plane(const Byte* in, const Axis& columns, const Weights& by_column,
 }
 
 /// The pixel of an axis that each new one takes. Sums up steps, as Pillow does.
-std::vector<std::int64_t> nearest_pixels(const Axis& axis) {
+std::vector<std::int64_t> nearest_pixels(const SourceAxis& axis) {
   std::vector<std::int64_t> pixels;
   double position = axis.begin + axis.scale() * 0.5;
   for (std::int64_t i = 0; i < axis.wanted; ++i, position += axis.scale()) {
@@ -181,8 +181,8 @@ at::Tensor resize_image(const at::Tensor& image, std::int64_t height, std::int64
   const ImageBox part =
       box.value_or(ImageBox{.right = static_cast<double>(image.size(2)), .bottom = static_cast<double>(image.size(1))});
   check_box(part, image);
-  const Axis rows{image.size(1), static_cast<float>(part.top), static_cast<float>(part.bottom), height};
-  const Axis columns{image.size(2), static_cast<float>(part.left), static_cast<float>(part.right), width};
+  const SourceAxis rows{image.size(1), static_cast<float>(part.top), static_cast<float>(part.bottom), height};
+  const SourceAxis columns{image.size(2), static_cast<float>(part.left), static_cast<float>(part.right), width};
   if (rows.is_copied() && columns.is_copied()) {
     return image.narrow(1, static_cast<std::int64_t>(rows.begin), height)
         .narrow(2, static_cast<std::int64_t>(columns.begin), width)
