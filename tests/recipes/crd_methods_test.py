@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 
 # What the profile of a method trains with, where it is not called as the method.
-TERMS = {"crd_kd": "crd", "kd_std": "logit_standardization", "dot": "kd"}
+TERMS = {"crd_kd": "crd", "kd_std": "kd", "dkd_std": "dkd", "mlkd_std": "mlkd", "dtkd": "kd", "dot": "kd"}
 
 
 def train(kdrun, recipe, method, runs):

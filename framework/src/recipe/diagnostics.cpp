@@ -125,13 +125,15 @@ std::string lower(std::string_view text) {
 }
 
 /// What the field also calls some of kdrun's names.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kSynonyms{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 18> kSynonyms{{
     {"ce", "cross_entropy"},
     {"crossentropy", "cross_entropy"},
     {"xent", "cross_entropy"},
     {"kl", "kd"},
     {"kldiv", "kd"},
     {"hinton", "kd"},
+    {"logit_standardization", "kd"},
+    {"dtkd", "kd"},
     {"mse", "mse_logits"},
     {"tau", "temperature"},
     {"t", "temperature"},

@@ -5,36 +5,28 @@
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/temperature.h"
 #include "kd/tensor.h"
 
 namespace {
 
 class BrierDistillation final : public kd::Loss {
  public:
-  struct Params {
-    kd::Scheduled temperature;
-
-    static void schema(kd::Schema<Params>& s) {
-      s.field("temperature", &Params::temperature,
-              "T; divides the logits, and the value is multiplied by T²: a number or a schedule")
-          .def(1.0)
-          .above(0);
-    }
+  struct Params : kd::TemperatureParams {
+    static void schema(kd::Schema<Params>& s) { kd::declare_temperature(s).def(1.0); }
   };
 
-  explicit BrierDistillation(const Params& params) : temperature_(params.temperature) {}
+  explicit BrierDistillation(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const double temperature = temperature_.at(input.time);
-    const auto [student, teacher] = kd::precise_logits(input);
-    const at::Tensor difference = at::softmax(student / temperature, 1) - at::softmax(teacher / temperature, 1);
-    return difference.square().sum(1).mean() * (temperature * temperature);
+    const kd::Softened z = temperature_(input);
+    return z.mean((z.log_student().exp() - z.log_teacher().exp()).square().sum(1));
   }
 
  private:
-  const kd::ScheduledValue temperature_;
+  const kd::Temperature temperature_;
 };
 
 }  // namespace

@@ -5,16 +5,16 @@
 #include "../shared/decoupled.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/temperature.h"
 #include "kd/warmup.h"
 
 namespace {
 
 class DecoupledLoss final : public kd::Loss {
  public:
-  struct Params {
-    double alpha = 1, beta = 8, temperature = 4;
+  struct Params : kd::TemperatureParams {
+    double alpha = 1, beta = 8;
     std::int64_t warmup = 20;
-    bool standardize = false;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("alpha", &Params::alpha, "factor of TCKD, the divergence of (p(label), 1 − p(label))")
@@ -26,18 +26,12 @@ class DecoupledLoss final : public kd::Loss {
            "wide ResNets and VGG, 2 for resnet20 and resnet32")
           .def(8.0)
           .at_least(0);
-      s.field("temperature", &Params::temperature,
-              "T; divides the logits of student and teacher, and the value is multiplied by T²")
-          .def(4.0)
-          .above(0);
+      kd::declare_temperature(s).def(4.0);
       kd::declare_warmup(s, &Params::warmup).def(20).at_least(0);
-      s.field("standardize", &Params::standardize,
-              "standardises the logits of each sample first (Sun et al., CVPR 2024, as loss logit_standardization)")
-          .def(false);
     }
   };
 
-  explicit DecoupledLoss(const Params& params) : params_(params) {}
+  explicit DecoupledLoss(const Params& params) : params_(params), temperature_(params) {}
 
   kd::LossNeeds needs() const override {
     return {.teacher = true, .student_taps = {}, .teacher_taps = {}, .views = {}, .one_label = true};
@@ -45,23 +39,14 @@ class DecoupledLoss final : public kd::Loss {
   bool labelled_rows_only() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = kd::precise_logits(input);
-    const at::Tensor& labels = input.batch.targets.labels;
-    const at::Tensor rows =
-        decoupled::row_divergences(scale(student), scale(teacher), labels, params_.alpha, params_.beta);
-    return kd::labelled_mean(rows, input.batch.targets) * factor(input.time);
+    const kd::Softened z = temperature_(input);
+    const at::Tensor rows = decoupled::row_divergences(z, input.batch.targets.labels, params_.alpha, params_.beta);
+    return kd::labelled_mean(rows, input.batch.targets) * kd::warmup_factor(params_.warmup, input.time);
   }
 
  private:
-  at::Tensor scale(const at::Tensor& logits) const {
-    return (params_.standardize ? kd::standardise_logits(logits) : logits) / params_.temperature;
-  }
-
-  double factor(const kd::ScheduleTime& time) const {
-    return params_.temperature * params_.temperature * kd::warmup_factor(params_.warmup, time);
-  }
-
   const Params params_;
+  const kd::Temperature temperature_;
 };
 
 }  // namespace

@@ -8,39 +8,30 @@
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/temperature.h"
 
 namespace {
 
 class JensenShannonLoss final : public kd::Loss {
  public:
-  struct Params {
-    double temperature = 1;
-
-    static void schema(kd::Schema<Params>& s) {
-      s.field("temperature", &Params::temperature,
-              "T; divides the logits of student and teacher, and the value is multiplied by T²; mutual learning has 1")
-          .def(1.0)
-          .above(0);
-    }
+  struct Params : kd::TemperatureParams {
+    static void schema(kd::Schema<Params>& s) { kd::declare_temperature(s).def(1.0); }
   };
 
-  explicit JensenShannonLoss(const Params& params) : params_(params) {}
+  explicit JensenShannonLoss(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   /// T² · ½(KL(p‖m) + KL(q‖m)) with m = (p + q)/2.
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = kd::precise_logits(input);
-    const double t = params_.temperature;
-    const at::Tensor log_p = kd::log_softmax_at(student, t);
-    const at::Tensor log_q = kd::log_softmax_at(teacher, t);
+    const kd::Softened z = temperature_(input);
+    const at::Tensor log_p = z.log_student(), log_q = z.log_teacher();
     const at::Tensor log_m = at::logaddexp(log_p, log_q) - std::numbers::ln2;
-    const at::Tensor both = kd::row_divergences(log_p, log_m) + kd::row_divergences(log_q, log_m);
-    return both.mean() * (t * t / 2);
+    return z.mean(kd::row_divergences(log_p, log_m) + kd::row_divergences(log_q, log_m)) / 2;
   }
 
  private:
-  const Params params_;
+  const kd::Temperature temperature_;
 };
 
 }  // namespace

@@ -2,11 +2,13 @@
 // of the batch Σ (Q·Qᵀ − P·Pᵀ)² / B, and of classes Σ (Qᵀ·Q − Pᵀ·P)² / C, where the rows of P and Q are the student's
 // and the teacher's softmaxes. The authors also pass strongly augmented images, whose samples' term alone they add, and
 // multiply the other terms by the share of rows whose confidence is at or below the median, which is about a half:
-// `share` stands for it.
+// `share` stands for it. Temperatures of samples are those of the samples' part alone, as in
+// Sun et al., CVPR 2024.
 //   losses = [{ type = "cross_entropy", weight = 0.1 }, { type = "mlkd", weight = 0.9, share = 0.5 }]
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/temperature.h"
 #include "kd/tensor.h"
 
 namespace {
@@ -19,12 +21,14 @@ class MultiLevel final : public kd::Loss {
 
   struct Params {
     std::vector<double> temperatures;
+    kd::PerSample per_sample = kd::PerSample::kNone;
     double samples = 1, batch = 1, classes = 1, share = 0.5;
 
     static void schema(kd::Schema<Params>& s) {
       s.field("temperatures", &Params::temperatures, "each T divides the logits once")
           .def(std::vector<double>{2, 3, 4, 5, 6})
           .above(0);
+      kd::declare_per_sample(s, &Params::per_sample);
       s.field("samples", &Params::samples, "factor of the samples' part").def(1.0).at_least(0);
       s.field("batch", &Params::batch, "factor of the part of relations between samples").def(1.0).at_least(0);
       s.field("classes", &Params::classes, "factor of the part of relations between classes").def(1.0).at_least(0);
@@ -47,11 +51,12 @@ class MultiLevel final : public kd::Loss {
     const auto rows = static_cast<double>(student.size(0)), columns = static_cast<double>(student.size(1));
     std::vector<at::Tensor> terms;
     for (const double temperature : params_.temperatures) {
-      const at::Tensor log_p = kd::log_softmax_at(student, temperature), p = log_p.exp();
-      const at::Tensor log_q = kd::log_softmax_at(teacher, temperature), q = log_q.exp();
+      const at::Tensor p = kd::log_softmax_at(student, temperature).exp();
+      const at::Tensor q = kd::log_softmax_at(teacher, temperature).exp();
       const at::Tensor of_batch = at::matmul(q, q.t()) - at::matmul(p, p.t());
       const at::Tensor of_classes = at::matmul(q.t(), q) - at::matmul(p.t(), p);
-      terms.push_back(kd::row_divergences(log_q, log_p).mean() * (temperature * temperature * params_.samples) +
+      const kd::Softened of_samples = kd::soften({student, teacher}, temperature, params_.per_sample);
+      terms.push_back(of_samples.mean_divergence() * params_.samples +
                       of_batch.square().sum() * (params_.batch / rows) +
                       of_classes.square().sum() * (params_.classes / columns));
     }

@@ -22,7 +22,7 @@ TEST(RescaledLogits, IsSound) { expect_sound(make("rescaled_logits"), {.teacher 
 TEST(RescaledLogits, IsStandardisationAtTemperatureOne) {
   const Given given{.teacher = teacher().to(at::kDouble)};
   const at::Tensor s = student().to(at::kDouble);
-  const auto standardised_loss = make("logit_standardization", "temperature = 1");
+  const auto standardised_loss = make("kd", "temperature = 1, per_sample = 'standardized'");
   const at::Tensor difference = value(make("rescaled_logits"), s, given) - value(standardised_loss, s, given);
   EXPECT_LT(std::abs(difference.item<double>()), 1e-6);
   const at::Tensor gap = gradient(make("rescaled_logits"), s, given) - gradient(standardised_loss, s, given);

@@ -3,35 +3,27 @@
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/temperature.h"
 
 namespace {
 
 class ReverseDivergence final : public kd::Loss {
  public:
-  struct Params {
-    double temperature = 4;
-
-    static void schema(kd::Schema<Params>& s) {
-      s.field("temperature", &Params::temperature,
-              "T; divides the logits of student and teacher, and the value is multiplied by T²")
-          .def(4.0)
-          .above(0);
-    }
+  struct Params : kd::TemperatureParams {
+    static void schema(kd::Schema<Params>& s) { kd::declare_temperature(s).def(4.0); }
   };
 
-  explicit ReverseDivergence(const Params& params) : params_(params) {}
+  explicit ReverseDivergence(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
-    const auto [student, teacher] = kd::precise_logits(input);
-    const double t = params_.temperature;
-    const at::Tensor rows = kd::row_divergences(kd::log_softmax_at(student, t), kd::log_softmax_at(teacher, t));
-    return rows.mean() * (t * t);
+    const kd::Softened z = temperature_(input);
+    return z.mean(kd::row_divergences(z.log_student(), z.log_teacher()));
   }
 
  private:
-  const Params params_;
+  const kd::Temperature temperature_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "kd/features.h"
 #include "kd/plugin.h"
 #include "kd/tap_pairs.h"
+#include "kd/temperature.h"
 #include "kd/tensor.h"
 #include "kd/warmup.h"
 
@@ -22,10 +23,10 @@ class ScaleDecoupled final : public kd::Loss {
       .weight = "1.0",
       .result = "CIFAR-100, resnet32x4 → ShuffleNetV1, scales 1, 2 and 4, with dkd"};
 
-  struct Params : kd::TapParams {
+  struct Params : kd::TapParams, kd::TemperatureParams {
     std::vector<std::int64_t> scales;
     Form form = Form::kDkd;
-    double temperature = 4, alpha = 1, beta = 8;
+    double alpha = 1, beta = 8;
     std::int64_t warmup = 20;
 
     static void schema(kd::Schema<Params>& s) {
@@ -34,9 +35,7 @@ class ScaleDecoupled final : public kd::Loss {
           .def(std::vector<std::int64_t>{1, 2, 4})
           .at_least(1);
       s.choice("form", &Params::form, {{"dkd", Form::kDkd}, {"kd", Form::kKd}}, "what compares the answers").def("dkd");
-      s.field("temperature", &Params::temperature, "T; divides the logits, and the value is multiplied by T²")
-          .def(4.0)
-          .above(0);
+      kd::declare_temperature(s).def(4.0);
       s.field("alpha", &Params::alpha, "factor of the label's part of dkd").def(1.0).at_least(0);
       s.field("beta", &Params::beta, "factor of the other classes' part of dkd").def(8.0).at_least(0);
       kd::declare_warmup(s, &Params::warmup).def(20).at_least(0);
@@ -44,7 +43,7 @@ class ScaleDecoupled final : public kd::Loss {
   };
 
   ScaleDecoupled(const Params& params, const Context& context)
-      : params_(params), taps_(params, context, kd::TapPairs::kMaps) {
+      : params_(params), temperature_(params), taps_(params, context, kd::TapPairs::kMaps) {
     if (taps_.size() != 1) throw kd::RecipeError("a network has one head: taps names the last map before it alone");
     if (params.scales.empty() || params.scales.front() != 1)
       throw kd::RecipeError("scales begins with 1, the whole image, which the regions are compared with");
@@ -67,7 +66,8 @@ class ScaleDecoupled final : public kd::Loss {
     const at::Tensor is_right = teacher.argmax(1) == all_labels;
     const at::Tensor whole_is_right = is_right.narrow(0, 0, labels.size(0)).repeat({regions});
     const at::Tensor weight = (is_right != whole_is_right).to(student.scalar_type()) + 1;
-    const at::Tensor rows = (divergences(student, teacher, all_labels) * weight).view({regions, -1}).mean(0);
+    const at::Tensor rows =
+        (divergences(temperature_.at({student, teacher}, input.time), all_labels) * weight).view({regions, -1}).mean(0);
     return kd::labelled_mean(rows, input.batch.targets) * kd::warmup_factor(params_.warmup, input.time);
   }
 
@@ -85,14 +85,13 @@ class ScaleDecoupled final : public kd::Loss {
     return kd::precise(outputs.network->head(at::cat(regions), tap));
   }
 
-  at::Tensor divergences(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& labels) const {
-    const double t = params_.temperature;
-    if (params_.form == Form::kKd)
-      return kd::row_divergences(kd::log_softmax_at(teacher, t), kd::log_softmax_at(student, t)) * (t * t);
-    return decoupled::row_divergences(student / t, teacher / t, labels, params_.alpha, params_.beta) * (t * t);
+  at::Tensor divergences(const kd::Softened& z, const at::Tensor& labels) const {
+    if (params_.form == Form::kKd) return z.weighted(kd::row_divergences(z.log_teacher(), z.log_student()));
+    return decoupled::row_divergences(z, labels, params_.alpha, params_.beta);
   }
 
   const Params params_;
+  const kd::Temperature temperature_;
   const kd::TapPairs taps_;
   std::string student_tap_;
 };

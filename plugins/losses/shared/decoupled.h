@@ -5,6 +5,7 @@
 
 #include "kd/labels.h"
 #include "kd/logits.h"
+#include "kd/temperature.h"
 
 namespace decoupled {
 
@@ -22,16 +23,15 @@ inline Parts take_apart(const at::Tensor& scaled, const at::Tensor& labels, cons
           .log_other = kd::other_log_softmax(scaled, mask)};
 }
 
-/// alpha · KL of (q(label), 1 − q(label)) and (p(label), 1 − p(label)) + beta · KL over the other classes, of each row.
-/// The logits are those divided by the temperature; everything is a log-softmax, finite where logits are saturated.
-inline at::Tensor row_divergences(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& labels,
-                                  double alpha, double beta) {
-  const at::Tensor mask = kd::label_mask(labels, student.size(1));
-  const Parts p = take_apart(student, labels, mask);
-  const Parts q = take_apart(teacher, labels, mask);
+/// T² · (alpha · KL of (q(label), 1 − q(label)) and (p(label), 1 − p(label)) + beta · KL over the other classes), of
+/// each row. Everything is a log-softmax, finite where logits are saturated.
+inline at::Tensor row_divergences(const kd::Softened& z, const at::Tensor& labels, double alpha, double beta) {
+  const at::Tensor mask = kd::label_mask(labels, z.student.size(1));
+  const Parts p = take_apart(z.student / z.temperature, labels, mask);
+  const Parts q = take_apart(z.teacher / z.temperature, labels, mask);
   const at::Tensor target =
       q.log_label.exp() * (q.log_label - p.log_label) + q.log_others.exp() * (q.log_others - p.log_others);
-  return target * alpha + kd::row_divergences(q.log_other, p.log_other) * beta;
+  return z.weighted(target * alpha + kd::row_divergences(q.log_other, p.log_other) * beta);
 }
 
 }  // namespace decoupled

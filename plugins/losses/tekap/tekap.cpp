@@ -7,7 +7,7 @@
 #include "kd/loss.h"
 #include "kd/plugin.h"
 #include "kd/random_tensors.h"
-#include "kd/soft_targets.h"
+#include "kd/temperature.h"
 #include "kd/tensor.h"
 
 namespace {
@@ -16,29 +16,26 @@ class PerturbedTeacher final : public kd::Loss {
  public:
   static constexpr kd::Published kPublished{.paper = "TeKAP, 2025; the form here is not verified", .weight = "0.9"};
 
-  struct Params {
-    double temperature = 4, noise = 0.1, share = 0.5;
+  struct Params : kd::TemperatureParams {
+    double noise = 0.1, share = 0.5;
     std::int64_t views = 3;
 
     static void schema(kd::Schema<Params>& s) {
-      s.field("temperature", &Params::temperature, "T; divides the logits, and the value is multiplied by T²")
-          .def(4.0)
-          .above(0);
+      kd::declare_temperature(s).def(4.0);
       s.field("views", &Params::views, "M: perturbed teachers").def(3).at_least(1);
       s.field("noise", &Params::noise, "σ: share of the noise in a view").def(0.1).range(0, 1);
       s.field("share", &Params::share, "λ: share of the teacher as it is").def(0.5).range(0, 1);
     }
   };
 
-  explicit PerturbedTeacher(const Params& params) : params_(params) {}
+  explicit PerturbedTeacher(const Params& params) : params_(params), temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = kd::precise_logits(input);
-    const double factor = params_.temperature * params_.temperature / static_cast<double>(student.size(0));
-    const auto divergence = [&](const at::Tensor& target, double share) {
-      return kd::soft_target_divergence(student, target, params_.temperature, factor * share);
+    const auto divergence = [&, &student = student](const at::Tensor& target, double share) {
+      return temperature_.at({student, target}, input.time).mean_divergence() * share;
     };
     at::Tensor sum = divergence(teacher, params_.share);
     // One draw for all views: what a view gets depends on the sample and on its number alone.
@@ -54,6 +51,7 @@ class PerturbedTeacher final : public kd::Loss {
 
  private:
   const Params params_;
+  const kd::Temperature temperature_;
 };
 
 }  // namespace

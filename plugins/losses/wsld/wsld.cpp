@@ -7,6 +7,7 @@
 #include "kd/logits.h"
 #include "kd/loss.h"
 #include "kd/plugin.h"
+#include "kd/temperature.h"
 #include "kd/tensor.h"
 
 namespace {
@@ -17,35 +18,29 @@ class WeightedSoftLabels final : public kd::Loss {
                                             .weight = "2.5",
                                             .result = "ImageNet, ResNet-34 → ResNet-18, with T = 2"};
 
-  struct Params {
-    double temperature = 2;
-
-    static void schema(kd::Schema<Params>& s) {
-      s.field("temperature", &Params::temperature, "T; divides the logits, and the value is multiplied by T²")
-          .def(2.0)
-          .above(0);
-    }
+  struct Params : kd::TemperatureParams {
+    static void schema(kd::Schema<Params>& s) { kd::declare_temperature(s).def(2.0); }
   };
 
-  explicit WeightedSoftLabels(const Params& params) : params_(params) {}
+  explicit WeightedSoftLabels(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
   bool labelled_rows_only() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     constexpr double kEpsilon = 1e-7;
-    const auto [student, teacher] = kd::precise_logits(input);
-    const auto label_loss = [&](const at::Tensor& logits) {
-      return kd::label_losses(at::log_softmax(logits.detach(), 1), input.batch.targets);
+    const kd::LogitPair logits = kd::precise_logits(input);
+    const auto label_loss = [&](const at::Tensor& given) {
+      return kd::label_losses(at::log_softmax(given.detach(), 1), input.batch.targets);
     };
-    const at::Tensor weight = 1 - (-label_loss(student) / (label_loss(teacher) + kEpsilon)).exp();
-    const at::Tensor q = kd::log_softmax_at(teacher, params_.temperature).exp();
-    const at::Tensor entropy = -(q * kd::log_softmax_at(student, params_.temperature)).sum(1);
-    return kd::labelled_mean(entropy * weight, input.batch.targets) * (params_.temperature * params_.temperature);
+    const at::Tensor weight = 1 - (-label_loss(logits.student) / (label_loss(logits.teacher) + kEpsilon)).exp();
+    const kd::Softened z = temperature_.at(logits, input.time);
+    const at::Tensor entropy = -(z.log_teacher().exp() * z.log_student()).sum(1);
+    return kd::labelled_mean(z.weighted(entropy * weight), input.batch.targets);
   }
 
  private:
-  const Params params_;
+  const kd::Temperature temperature_;
 };
 
 }  // namespace
