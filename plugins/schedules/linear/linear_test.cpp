@@ -1,6 +1,7 @@
 // Tests of the schedule "linear".
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 
 #include "kd/plugin.h"
@@ -30,6 +31,14 @@ TEST(Linear, TakesTheWholeStageByDefault) {
   EXPECT_NEAR(at(5), 0.75, 1e-15);
   EXPECT_NEAR(at(19), 0.05, 1e-15);
   EXPECT_EQ(at(20), 0.0);
+}
+
+TEST(Linear, WarmsUpByEpochsAsPublishedCodeDoes) {
+  const auto schedule = make(", from = 0, to = 2, epochs = 20, each = 'epoch'");
+  for (std::int64_t step = 0; step < 130; ++step) {
+    const double epoch = static_cast<double>(step / 5 + 1);
+    EXPECT_EQ(schedule->value({.step = step, .steps_per_epoch = 5, .epochs = 30}), 2 * std::min(epoch / 20, 1.0));
+  }
 }
 
 }  // namespace
