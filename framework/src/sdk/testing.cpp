@@ -7,6 +7,7 @@
 #include <torch/nn/module.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <numbers>
 
 #include "kd/random.h"
@@ -16,6 +17,8 @@
 namespace kd::testing {
 
 std::vector<at::Device> devices() {
+  const char* only = std::getenv("KDRUN_TEST_DEVICE");
+  if (only != nullptr) return {at::Device(only)};
   std::vector<at::Device> all{at::Device(at::kCPU)};
   if (at::hasCUDA()) all.emplace_back(at::kCUDA, 0);
   return all;

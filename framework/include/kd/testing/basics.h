@@ -14,7 +14,7 @@
 
 namespace kd::testing {
 
-/// CPU, and the first CUDA device where there is one.
+/// CPU, and the first CUDA device where there is one; or the one that KDRUN_TEST_DEVICE names.
 KD_API std::vector<at::Device> devices();
 
 /// Tensors of fixed pseudo-random numbers, the same on every machine: standard normal, float.
