@@ -184,6 +184,60 @@ TEST_P(UpdateTest, TheMemoryOfALossAndOpenGradientsSurviveACheckpoint) {
   }
 }
 
+TEST_P(UpdateTest, GradientsThatTeachersTaughtHaveAMomentumOfTheirOwn) {
+  // Three updates of two batches each by "dot", and the same written by hand.
+  const kd::Placement placement{at::Device(GetParam()), at::kFloat, false};
+  const kd::ExperimentPlan settings = plan({"train.accumulate=2"});
+  const kd::StagePlan& stage = settings.stages[0];
+  const kd::DataInfo info{1, 4, 4, {"a", "b"}, {0}, {1}};
+  const auto make = [&] { return kd::place_model(stage.networks[0].model, info, kd::RandomKey{}.with(1), placement); };
+  const auto images = [&](int batch) {
+    return kd::testing::normal({8, 1, 4, 4}, 10 + static_cast<std::uint64_t>(batch)).to(placement.device);
+  };
+  const auto task = [](const at::Tensor& logits) { return logits.square().mean(); };
+  const auto taught = [](const at::Tensor& logits) { return (logits - 1).abs().mean(); };
+
+  kd::TrainedNetwork network("student", make(), placement, kd::RandomKey{}.with(2));
+  network.prepare(kd::parse_component("optimizer", {},
+                                      "{ type = 'dot', lr = 0.1, momentum = 0.7, delta = 0.2, weight_decay = 0.01 }"),
+                  {}, stage.train, {});
+  for (int batch = 0; batch < 6; ++batch) {
+    network.begin_step({});
+    const at::Tensor logits = network.forward(images(batch), {}).logits;
+    const bool last = batch % 2 == 1;
+    network.backward({{.name = "task", .value = task(logits), .weight = 2},
+                      {.name = "taught", .value = taught(logits), .weight = 3, .from_teachers = true}},
+                     {.share = 0.5, .labelled_share = 0.5, .last = last});
+    if (last) network.step();
+  }
+
+  const auto model = make();
+  const std::vector<at::Tensor> parameters = model->module()->parameters();
+  std::vector<at::Tensor> of_task, of_teachers;
+  for (const at::Tensor& parameter : parameters) {
+    of_task.push_back(at::zeros_like(parameter));
+    of_teachers.push_back(at::zeros_like(parameter));
+  }
+  for (int update = 0; update < 3; ++update) {
+    at::Tensor task_loss, taught_loss;
+    const at::Tensor first = model->forward(images(2 * update), {}),
+                     second = model->forward(images(2 * update + 1), {});
+    task_loss = task(first) + task(second);
+    taught_loss = (taught(first) + taught(second)) * 1.5;
+    const auto task_gradients = torch::autograd::grad({task_loss}, parameters, {}, /*retain_graph=*/true);
+    const auto taught_gradients = torch::autograd::grad({taught_loss}, parameters);
+    const at::NoGradGuard no_gradient;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      of_task[i] = of_task[i] * 0.5 + task_gradients[i] + parameters[i] * 0.01;
+      of_teachers[i] = of_teachers[i] * 0.9 + taught_gradients[i];
+      at::Tensor(parameters[i]).sub_((of_task[i] + of_teachers[i]) * 0.1);
+    }
+  }
+  const kd::TensorMap trained = network.result().weights;
+  for (const auto& [name, tensor] : kd::state_dict(*model))
+    EXPECT_LT((trained.at(name).cpu() - tensor.cpu()).abs().max().item<double>(), 1e-5) << name;
+}
+
 TEST_P(UpdateTest, ClippingBoundsTheStep) {
   const std::vector<std::string> common = {"train.optimizer={type=\"sgd\", lr=1e-30, momentum=0.0}"};
   const auto start = run(common, "a", 1);

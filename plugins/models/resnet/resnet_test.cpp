@@ -185,4 +185,8 @@ TEST(ResNet, RepeatsUnderTheSameSeed) {
 
 TEST(ResNet, AnswersFromItsLastFeatures) { kd::testing::expect_head("{ type = 'resnet', depth = 8 }"); }
 
+TEST(ResNet, TellsOfTheBatchNormsBehindItsFeatures) {
+  kd::testing::expect_batch_norms("{ type = 'resnet', depth = 8 }", 3);
+}
+
 }  // namespace

@@ -53,4 +53,9 @@ TEST(ResNet50, RefusesWhatItCannotBe) {
   kd::testing::expect_refusal("{ type = 'resnet50', depth = 101 }", "depth");
 }
 
+TEST(ResNet50, TellsOfTheBatchNormsBehindItsFeatures) {
+  kd::testing::expect_batch_norms(kBasic, 4);
+  kd::testing::expect_batch_norms(kBottleneck, 4);
+}
+
 }  // namespace

@@ -80,4 +80,6 @@ TEST(Vgg, RefusesWhatItCannotBe) {
                               {.channels = 3, .height = 28, .width = 7, .classes = 10});
 }
 
+TEST(Vgg, TellsOfTheBatchNormsBehindItsFeatures) { kd::testing::expect_batch_norms(kSmall, 4, /*sum=*/false); }
+
 }  // namespace

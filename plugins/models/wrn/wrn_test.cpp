@@ -113,4 +113,6 @@ TEST(Wrn, RefusesWhatItCannotBe) {
   kd::testing::expect_refusal("{ type = 'wrn', dropout = 1.0 }", "dropout");
 }
 
+TEST(Wrn, TellsOfTheBatchNormsBehindItsFeatures) { kd::testing::expect_batch_norms(kSmall, 3, /*sum=*/false); }
+
 }  // namespace

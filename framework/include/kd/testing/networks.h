@@ -130,6 +130,34 @@ inline void expect_head(const std::string& toml, const kd::Model::Context& conte
   EXPECT_GE(heads, 1) << toml;
 }
 
+/// What the network tells of the batch norms that features come out of, for `stages` of them, is so: a feature rises by
+/// what is added to the shift, and where it is the batch norm's output alone (`sum` false), it is twice as far from the
+/// shift with twice the scale.
+inline void expect_batch_norms(const std::string& toml, int stages, bool sum = true) {
+  const at::NoGradGuard no_gradient;
+  const auto model = make_network(toml, kSmallImages);
+  model->module()->eval();
+  const at::Tensor images = make_images(kSmallImages, 2);
+  const auto per_channel = [](const at::Tensor& x) { return x.view({1, -1, 1, 1}); };
+  for (int stage = 1; stage <= stages; ++stage) {
+    const std::string tap = "stage" + std::to_string(stage) + "_pre";
+    SCOPED_TRACE(toml + " " + tap);
+    const at::Tensor before = compute_taps(*model, images).at(tap).clone();
+    const kd::BatchNormAffine norm = model->batch_norm(tap);  // the network's own numbers
+    ASSERT_EQ(norm.scale.size(0), before.size(1));
+    const at::Tensor added = kd::testing::normal(norm.shift.sizes(), 5);
+    norm.shift.add_(added);
+    EXPECT_TRUE(compute_taps(*model, images).at(tap).allclose(before + per_channel(added), 1e-4, 1e-4));
+    norm.shift.sub_(added);
+    if (sum) continue;
+    norm.scale.mul_(2);
+    const at::Tensor shift = per_channel(norm.shift);
+    EXPECT_TRUE(compute_taps(*model, images).at(tap).allclose((before - shift) * 2 + shift, 1e-4, 1e-4));
+    norm.scale.div_(2);
+  }
+  EXPECT_THROW(model->batch_norm("pooled"), kd::Error);
+}
+
 /// Asking for features changes nothing: logits and batch statistics are the same with and without.
 inline void expect_taps_change_nothing(const std::string& toml) {
   const at::NoGradGuard no_gradient;
