@@ -156,6 +156,22 @@ TEST_P(FirstWeightsTest, InitComesFromAFileOrAnotherRunAsWell) {
   }
 }
 
+TEST_P(FirstWeightsTest, WithoutEpochsANetworkIsTakenAsItIs) {
+  const auto first = run_stages({}, kTwoStages, "a");
+  const std::string file = (first.stages[0].folder / "ckpt/last/model.safetensors").string();
+  const std::vector<std::string> taken{"stage.first.epochs=0", fmt::format("stage.first.init={{file=\"{}\"}}", file)};
+  const auto second = run_stages(taken, kTwoStages, "b");
+  EXPECT_EQ(weights(first.stages[0]).size(), weights(second.stages[0]).size());
+  EXPECT_EQ(largest_difference(weights(first.stages[0]), weights(second.stages[0])), 0);
+  EXPECT_EQ(first.stages[0].networks[0].test.nll, second.stages[0].networks[0].test.nll);
+  EXPECT_EQ(second.stages[0].epochs, 0);
+  EXPECT_TRUE(run_stages(taken, kTwoStages, "b").stages[0].reused);
+  EXPECT_NE(refusal({"stage.first.epochs=0"}).find("stage 'first': epochs = 0 takes network 'model' as it is"),
+            std::string::npos);
+  const std::string lacks = refusal({"stage.second.epochs=0", "stage.second.init={stage=\"first\"}"});
+  EXPECT_NE(lacks.find("network 'model' is taken as it is, and stage 'first' lacks "), std::string::npos) << lacks;
+}
+
 TEST_P(FirstWeightsTest, WhatAStageBeginsWithDeterminesIt) {
   run_stages({"stage.second.init={stage=\"first\"}"});
   EXPECT_TRUE(run_stages({"stage.second.init={stage=\"first\"}"}).stages[1].reused);

@@ -90,7 +90,8 @@ Offer find_offer(TrainedNetwork& network, const InitPlan& init, const DataInfo& 
 
 }  // namespace
 
-std::string begin_with(TrainedNetwork& network, const InitPlan& init, const DataInfo& info, const RunContext& context) {
+std::string begin_with(TrainedNetwork& network, const InitPlan& init, bool whole, const DataInfo& info,
+                       const RunContext& context) {
   const std::string whose = init.file.empty() ? "stage '" + init.stage + "'" : init.file;
   const Offer offer = find_offer(network, init, info, context);
   const FittingReport report = load_fitting(network.loadable(), offer.tensors, init.parts);
@@ -101,6 +102,17 @@ std::string begin_with(TrainedNetwork& network, const InitPlan& init, const Data
     throw RecipeError(init.location, fmt::format("network '{}': nothing of {} fits it", network.name(), whose),
                       report.left.empty() ? name_hint("", first_parts(names_of(offer.tensors)), "it has the parts")
                                           : "left: " + few(report.left));
+  }
+  std::vector<std::string> lacking;
+  for (const std::string& name : names_of(network.loadable())) {
+    if (!is_below(name, "adapter") && std::ranges::find(report.taken, name) == report.taken.end())
+      lacking.push_back(name);
+  }
+  if (whole && !lacking.empty()) {
+    throw RecipeError(
+        init.location,
+        fmt::format("network '{}' is taken as it is, and {} lacks {}", network.name(), whose, few(lacking)),
+        "train it for an epoch at least, or give a file that has all of it");
   }
   if (!offer.trained) return "";
   return fmt::format("begins with {} tensors of {}{}{}", report.taken.size(), whose,

@@ -25,8 +25,8 @@ KD_API TensorMap published_weights(const std::filesystem::path& file, Model& mod
 
 /// Gives a network and its adapters the weights of `init`, as far as they fit. Returns what was taken and what was not,
 /// in a line; nothing where the stage that gives them is not trained yet, and shapes alone were compared. Throws
-/// RecipeError where nothing fits.
-KD_API std::string begin_with(TrainedNetwork& network, const InitPlan& init, const DataInfo& info,
+/// RecipeError where nothing fits, and with `whole` where anything of the network is left as it was.
+KD_API std::string begin_with(TrainedNetwork& network, const InitPlan& init, bool whole, const DataInfo& info,
                               const RunContext& context);
 
 }  // namespace kd

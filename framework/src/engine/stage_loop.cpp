@@ -68,6 +68,7 @@ void StageLoop::update(Network& network, const std::vector<Term>& terms, const C
 StageResult StageLoop::run() {
   // A run that was stopped at its very last step comes back here with an epoch that only has to be ended.
   const auto epoch_is_open = [this] { return batch_ > 0 || !steps_are_used_up(); };
+  if (plan_.train.epochs == 0 && results_.empty()) take_as_given();
   while (epoch_ < plan_.train.epochs && !stopped_early_ && epoch_is_open()) run_epoch();
   StageResult result{.stage = plan_.name,
                      .fingerprint = {},
@@ -78,6 +79,18 @@ StageResult StageLoop::run() {
                      .precision = parts_.precision_name(),
                      .networks = results_};
   return result;
+}
+
+void StageLoop::take_as_given() {
+  std::map<std::string, Numbers> numbers;
+  const auto [top1, loss] = evaluate(numbers);
+  follow(top1, loss);
+  write_records(numbers);
+  for (const NetworkResult& result : results_) {
+    context_.progress.say(fmt::format("stage {}: network '{}' is taken as 'init' gives it: test {:.2f}%", plan_.name,
+                                      result.name, 100 * result.test.top1));
+  }
+  save(/*finished=*/true);
 }
 
 void StageLoop::run_epoch() {

@@ -36,6 +36,8 @@ class StageLoop final : public Updater {
   using Clock = std::chrono::steady_clock;
   using Numbers = std::map<std::string, double>;
 
+  /// The only thing that a stage without epochs does.
+  void take_as_given();
   void run_epoch();
   void run_step();
   /// Has the teachers answer the next steps of the epoch, where their answers are cached; returns the batch after them.

@@ -105,7 +105,7 @@ void StageParts::load_first_weights() {
   for (std::size_t i = 0; i < trained_.size(); ++i) {
     const auto& init = plan_.networks[i].init;
     if (!init) continue;
-    const std::string said = begin_with(*trained_[i], *init, data_.info, context_);
+    const std::string said = begin_with(*trained_[i], *init, plan_.train.epochs == 0, data_.info, context_);
     if (!said.empty()) context_.progress.say(fmt::format("stage {}, {}: {}", plan_.name, trained_[i]->name(), said));
   }
 }

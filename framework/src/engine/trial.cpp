@@ -54,10 +54,11 @@ void visit_scheme(const StagePlan& plan, const Visit& visit) {
 /// The first and the last step of each epoch, or of a thousand where there are more.
 std::vector<ScheduleTime> sampled_times(const StagePlan& plan, std::int64_t batches) {
   std::vector<ScheduleTime> times;
-  const std::int64_t stride = std::max<std::int64_t>(1, plan.train.epochs / 1000);
-  for (std::int64_t epoch = 0; epoch < plan.train.epochs; epoch += stride) {
+  const std::int64_t epochs = std::max<std::int64_t>(1, plan.train.epochs);  // one that trains nothing is tried too
+  const std::int64_t stride = std::max<std::int64_t>(1, epochs / 1000);
+  for (std::int64_t epoch = 0; epoch < epochs; epoch += stride) {
     for (const std::int64_t step : {epoch * batches, (epoch + 1) * batches - 1})
-      times.push_back({.step = step, .steps_per_epoch = batches, .epochs = plan.train.epochs});
+      times.push_back({.step = step, .steps_per_epoch = batches, .epochs = epochs});
   }
   return times;
 }
@@ -184,7 +185,7 @@ void warn_of_settings(const StagePlan& plan, const RunContext& context) {
   if (processors > 0 && plan.train.threads > processors)
     warn(fmt::format("threads = {}, and there are {} processors", plan.train.threads, processors));
   const Value* milestones = schedule ? schedule.parameters.find("milestones") : nullptr;
-  if (milestones == nullptr || !milestones->is_list()) return;
+  if (plan.train.epochs == 0 || milestones == nullptr || !milestones->is_list()) return;
   for (const Value& milestone : milestones->as_list()) {
     if (!milestone.is_int() || milestone.as_int() < plan.train.epochs) continue;
     warn(fmt::format("the milestone {} is not before the end of its {} epochs", milestone.as_int(), plan.train.epochs));

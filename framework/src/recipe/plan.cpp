@@ -244,6 +244,14 @@ class Planner {
                          fmt::format("stage '{}': 'model' and 'models' exclude each other", plan.name));
     }
     plan_inits(plan, keys, earlier);
+    for (const NetworkPlan& network : plan.networks) {
+      if (plan.train.epochs > 0 || network.init) continue;
+      diagnostics_.error(plan.location,
+                         fmt::format("stage '{}': epochs = 0 takes network '{}' as it is, and it has no 'init'",
+                                     plan.name, network.name),
+                         "init = { file = \"x.pth\" } or another stage's");
+      break;
+    }
   }
 
   void plan_inits(StagePlan& plan, const StageKeys& keys, const std::vector<StagePlan>& earlier) {

@@ -5,7 +5,9 @@ namespace kd {
 
 void TrainSettings::schema(Schema<TrainSettings>& s) {
   using T = TrainSettings;
-  s.field("epochs", &T::epochs, "passes over the training set").def(1).at_least(1);
+  s.field("epochs", &T::epochs, "passes over the training set; 0 takes the networks as `init` gives them")
+      .def(1)
+      .at_least(0);
   s.field("batch_size", &T::batch_size, "samples of one step").def(64).range(1, 1 << 24);
   s.component("optimizer", &T::optimizer, "optimizer", "how gradients become new parameters")
       .def_toml("{ type = 'sgd', lr = 0.05, momentum = 0.9, weight_decay = 5e-4 }");
