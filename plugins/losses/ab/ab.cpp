@@ -57,7 +57,8 @@ class ActivationBoundaries final : public kd::Loss {
       const auto [student, teacher] = kd::at_common_size(kd::precise(connectors_[i](taps_.student(input, i))),
                                                          kd::precise(taps_.teacher(input, i)));
       // Σ max(0, m ∓ s)²: above 0 where the student is not yet beyond the margin on the teacher's side.
-      const at::Tensor missing = at::relu(params_.margin - at::where(teacher > 0, student, -student));
+      const at::Tensor side = (teacher > 0).to(student.scalar_type()) * 2 - 1;
+      const at::Tensor missing = at::relu(params_.margin - student * side);
       terms.push_back(missing.square().sum() * (factor(missing) * std::exp2(double(i) - double(taps_.size()) + 1)));
     }
     return at::stack(terms).sum();

@@ -51,13 +51,15 @@ class MultiLevel final : public kd::Loss {
     const auto rows = static_cast<double>(student.size(0)), columns = static_cast<double>(student.size(1));
     std::vector<at::Tensor> terms;
     for (const double temperature : params_.temperatures) {
-      const at::Tensor p = kd::log_softmax_at(student, temperature).exp();
-      const at::Tensor q = kd::log_softmax_at(teacher, temperature).exp();
+      const at::Tensor log_p = kd::log_softmax_at(student, temperature), p = log_p.exp();
+      const at::Tensor log_q = kd::log_softmax_at(teacher, temperature), q = log_q.exp();
       const at::Tensor of_batch = at::matmul(q, q.t()) - at::matmul(p, p.t());
       const at::Tensor of_classes = at::matmul(q.t(), q) - at::matmul(p.t(), p);
-      const kd::Softened of_samples = kd::soften({student, teacher}, temperature, params_.per_sample);
-      terms.push_back(of_samples.mean_divergence() * params_.samples +
-                      of_batch.square().sum() * (params_.batch / rows) +
+      const at::Tensor of_samples =
+          params_.per_sample == kd::PerSample::kNone
+              ? kd::row_divergences(log_q, log_p).mean() * (temperature * temperature)
+              : kd::soften({student, teacher}, temperature, params_.per_sample).mean_divergence();
+      terms.push_back(of_samples * params_.samples + of_batch.square().sum() * (params_.batch / rows) +
                       of_classes.square().sum() * (params_.classes / columns));
     }
     return at::stack(terms).sum() * params_.share;

@@ -37,7 +37,7 @@ class ProbabilisticTransfer final : public kd::Loss {
     std::vector<at::Tensor> terms;
     for (std::size_t i = 0; i < taps_.size(); ++i) {
       const at::Tensor s = neighbours(taps_.student_rows(input, i)), t = neighbours(taps_.teacher_rows(input, i));
-      terms.push_back((t * ((t + kEpsilon).log() - (s + kEpsilon).log())).mean());
+      terms.push_back((t * ((t + kEpsilon) / (s + kEpsilon)).log()).mean());
     }
     return at::stack(terms).sum();
   }

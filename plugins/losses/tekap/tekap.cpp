@@ -34,19 +34,17 @@ class PerturbedTeacher final : public kd::Loss {
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = kd::precise_logits(input);
-    const auto divergence = [&, &student = student](const at::Tensor& target, double share) {
-      return temperature_.at({student, target}, input.time).mean_divergence() * share;
-    };
-    at::Tensor sum = divergence(teacher, params_.share);
-    // One draw for all views: what a view gets depends on the sample and on its number alone.
-    const at::Tensor noise =
-        kd::random_normal(input.key.with("noise"), input.batch.index, params_.views * teacher.size(1));
-    for (std::int64_t view = 0; view < params_.views; ++view) {
-      const at::Tensor epsilon = noise.narrow(1, view * teacher.size(1), teacher.size(1)).to(teacher.scalar_type());
-      sum = sum + divergence(teacher * (1 - params_.noise) + epsilon * params_.noise,
-                             (1 - params_.share) / static_cast<double>(params_.views));
-    }
-    return sum;
+    const std::int64_t views = params_.views, rows = teacher.size(0);
+    // One draw for all views: what a view gets depends on the sample and on its number alone. views×N×classes
+    const at::Tensor noise = kd::random_normal(input.key.with("noise"), input.batch.index, views * teacher.size(1))
+                                 .to(teacher.scalar_type())
+                                 .view({rows, views, -1})
+                                 .transpose(0, 1);
+    const at::Tensor noisy = teacher * (1 - params_.noise) + noise * params_.noise;
+    const at::Tensor teachers = at::cat({teacher.unsqueeze(0), noisy}).flatten(0, 1);
+    const kd::Softened z = temperature_.at({student.repeat({views + 1, 1}), teachers}, input.time);
+    const at::Tensor each = z.weighted(kd::row_divergences(z.log_teacher(), z.log_student())).view({views + 1, rows});
+    return each.select(0, 0).mean() * params_.share + each.narrow(0, 1, views).mean() * (1 - params_.share);
   }
 
  private:

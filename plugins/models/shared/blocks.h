@@ -106,7 +106,8 @@ at::Tensor run_stages(const at::Tensor& stem, const std::vector<std::shared_ptr<
 
 /// The mean over the image and the classifier's answer to it, as "pooled" and "logits".
 inline at::Tensor classify(const at::Tensor& x, torch::nn::Linear& classifier, kd::Taps& taps) {
-  const at::Tensor pooled = x.mean({2, 3});
+  // Losses ask for the answer at one place too, of thousands of them.
+  const at::Tensor pooled = x.size(2) * x.size(3) == 1 ? x.flatten(1) : x.mean({2, 3});
   taps.offer("pooled", pooled);
   const at::Tensor logits = classifier->forward(pooled);
   taps.offer("logits", logits);

@@ -59,7 +59,8 @@ class LinearHead final : public kd::Head {
       : weight_(kd::testing::normal({channels, classes}, 77)) {}
 
   at::Tensor head(const at::Tensor& feature, const std::string& /*tap*/) override {
-    const at::Tensor pooled = feature.dim() == 4 ? feature.mean({2, 3}) : feature;
+    const bool is_map = feature.dim() == 4 && feature.size(2) * feature.size(3) > 1;
+    const at::Tensor pooled = is_map ? feature.mean({2, 3}) : feature.flatten(1);
     return at::matmul(pooled, weight_.to(pooled.options()));
   }
   kd::BatchNormAffine batch_norm(const std::string& tap) override {
