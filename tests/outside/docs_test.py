@@ -56,8 +56,9 @@ def run(*command, cwd=WORK, code=0, env=None):
 
 def build_code():
     """Every block of C++: plugins as plugins, programs as programs, fragments in what stands around them."""
-    project = ["cmake_minimum_required(VERSION 3.25)", "project(docs LANGUAGES CXX)", "find_package(kdrun REQUIRED)"]
+    project = ["cmake_minimum_required(VERSION 3.25)", "project(docs LANGUAGES CXX)", "find_package(kdrun REQUIRED)", "find_package(GTest REQUIRED)"]
     count = 0
+    tests = []
     for document, language, text in blocks():
         if language != "cpp":
             continue
@@ -65,6 +66,10 @@ def build_code():
         name = f"block{count}"
         if "KD_REGISTER" in text:
             project.append(f"kd_add_plugin({name} SOURCES {name}.cpp)")
+        elif "TEST(" in text:
+            tests.append(name)
+            project.append(f"add_executable({name} {name}.cpp)\n"
+                           f"target_link_libraries({name} PRIVATE kdrun::sdk GTest::gtest GTest::gtest_main)")
         elif "int main" in text:
             project.append(f"add_executable({name} {name}.cpp)\ntarget_link_libraries({name} PRIVATE kdrun::sdk)")
         else:
@@ -78,6 +83,9 @@ def build_code():
     run("cmake", "--build", WORK / "build")
     plugins = dict(os.environ, KDRUN_PLUGIN_PATH=str(WORK / "build/lib/kdrun/plugins"))
     assert "logits_mse" in run(KDRUN, "list", "loss", env=plugins)
+    assert tests, "the documents have lost their tests"
+    for test in tests:
+        run(WORK / "build" / test, env=plugins)
     train = [KDRUN, SOURCE / "recipes/quickstart.toml", "--profile", "smoke", "--run-dir", WORK / "plugin_runs", "--device", "cpu"]
     losses = 'stage.student_distilled.scheme.losses=[{ type = "cross_entropy" }, { type = "logits_mse", weight = 0.5 }]'
     run(*train, losses, env=plugins)

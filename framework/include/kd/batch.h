@@ -69,8 +69,8 @@ class KD_API Taps {
   void offer(const std::string& name, const at::Tensor& feature) {
     if (wants(name)) features_[name] = feature;
   }
-  /// The feature under `name`; it must have been asked for.
-  const at::Tensor& at(const std::string& name) const { return features_.at(name); }
+  /// The feature under `name`. Throws kd::Error where it was not asked for.
+  const at::Tensor& at(const std::string& name) const;
   bool has(const std::string& name) const { return features_.contains(name); }
 
  private:

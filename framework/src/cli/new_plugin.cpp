@@ -60,6 +60,21 @@ std::string folder_of_kind(const std::string& kind) {
   return kind + (kind.ends_with('s') ? "es" : "s");
 }
 
+/// Of a project outside kdrun's tree, against the installed kdrun that this program is, or one that is to be installed.
+std::string how_to_build(const std::string& kind, const std::string& name, const std::string& folder) {
+  const auto bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  const bool is_installed = std::filesystem::is_directory(bin / KD_TEMPLATES_INSTALLED);
+  const std::string prefix = is_installed ? bin.parent_path().string() : "~/opt/kdrun";
+  const std::string install =
+      is_installed ? ""
+                   : fmt::format("install kdrun: cmake --install {} --prefix {}\n", bin.parent_path().string(), prefix);
+  return fmt::format(
+      "{0}build it: cmake -S {1} -B {1}/build -DCMAKE_PREFIX_PATH={2} && cmake --build {1}/build\n"
+      "test it: ctest --test-dir {1}/build --output-on-failure\n"
+      "use it: KDRUN_PLUGIN_PATH={1}/build/lib/kdrun/plugins {2}/bin/kdrun describe {3} {4}",
+      install, folder, prefix, kind, name);
+}
+
 void write_plugin(const std::string& kind, const std::string& name, const std::string& outside) {
   const auto& kinds = component_kinds();
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
@@ -94,11 +109,8 @@ void write_plugin(const std::string& kind, const std::string& name, const std::s
     write_file(folder / to, replace_all(read_text(templates / from), names));
     fmt::print("wrote {}\n", (folder / to).string());
   }
-  fmt::print("{}\n",
-             in_tree ? fmt::format("build and test it: tools/test plugin.{}_{}", kind, name)
-                     : fmt::format(
-                           "build it: cmake -S {0} -B {0}/build -DCMAKE_PREFIX_PATH=<kdrun> && cmake --build {0}/build",
-                           folder.string()));
+  fmt::print("{}\n", in_tree ? fmt::format("build and test it: tools/test plugin.{}_{}", kind, name)
+                             : how_to_build(kind, name, folder.string()));
 }
 
 }  // namespace

@@ -90,6 +90,10 @@ class TrialUpdater final : public Updater {
     at::Tensor objective;
     for (const Term& term : terms) {
       check_scalar(term);
+      if (term.weight != 0 && !term.value.requires_grad()) {
+        refuse(fmt::format("the loss '{}' of network '{}' has no gradient: nothing that is trained is in its value",
+                           term.name, network.name()));
+      }
       objective = objective.defined() ? objective + term.value * term.weight : term.value * term.weight;
     }
     if (!objective.defined()) {
@@ -97,7 +101,6 @@ class TrialUpdater final : public Updater {
                          now.whole_epoch() + 1));
     }
     check_counted(counted);
-    if (!objective.requires_grad()) refuse(fmt::format("no loss of network '{}' has a gradient", network.name()));
     const WithoutAutocast own_precision(objective.device());
     objective.backward();
     ++updates;

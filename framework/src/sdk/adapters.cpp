@@ -12,8 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include "sdk/adapter_count.h"
+
 namespace kd {
 namespace {
+
+thread_local std::int64_t filled = 0;
 
 /// `layer` with the first weights that are asked for.
 template <class Layer>
@@ -30,6 +34,7 @@ struct Layers::Chain {
   /// Keeps `layer` under its place in the chain, as a Python Sequential names it.
   template <class Layer>
   void add(Layer layer) {
+    ++filled;
     module->register_module(std::to_string(steps.size()), layer);
     steps.emplace_back([layer](const at::Tensor& x) mutable { return layer->forward(x); });
   }
@@ -65,6 +70,7 @@ Layers& Layers::batch_norm(std::int64_t channels) {
   torch::nn::BatchNorm2d of_maps(channels);
   const auto name = std::to_string(chain_->steps.size());
   chain_->module->register_module(name, of_maps);
+  ++filled;
   chain_->steps.emplace_back([of_maps](const at::Tensor& x) mutable {
     const at::Tensor map = x.dim() == 4 ? x : x.unsqueeze(2).unsqueeze(3);
     // The last batch of an epoch may leave one number to a channel, which has no deviation: the running one serves.
@@ -89,6 +95,8 @@ at::Tensor Layers::operator()(const at::Tensor& feature) const {
   return x;
 }
 
+std::int64_t filled_adapters() { return filled; }
+
 AdapterModule::AdapterModule() : module_(std::make_shared<torch::nn::Module>("AdapterModule")) {}
 
 Layers AdapterModule::layers(const std::string& name) {
@@ -98,10 +106,12 @@ Layers AdapterModule::layers(const std::string& name) {
 }
 
 at::Tensor AdapterModule::parameter(const std::string& name, const at::Tensor& first) {
+  ++filled;
   return module_->register_parameter(name, first.detach().clone());
 }
 
 at::Tensor AdapterModule::buffer(const std::string& name, const at::Tensor& first) {
+  ++filled;
   return module_->register_buffer(name, first.detach().clone());
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "kd/augmentation.h"
+#include "kd/batch.h"
 #include "kd/dataset.h"
 #include "kd/diagnostics.h"
 #include "kd/loss.h"
@@ -43,6 +44,11 @@ Optimizer::~Optimizer() = default;
 Schedule::~Schedule() = default;
 Scheme::~Scheme() = default;
 StageContext::~StageContext() = default;
+const at::Tensor& Taps::at(const std::string& name) const {
+  const auto found = features_.find(name);
+  if (found != features_.end()) return found->second;
+  throw Error(fmt::format("the feature '{}' was not asked for: needs() of whoever reads it must name it", name));
+}
 Teacher::~Teacher() = default;
 Updater::~Updater() = default;
 

@@ -1,5 +1,6 @@
 // kd::LossList: the weighted losses of a scheme.
 #include <ATen/TensorOperators.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "kd/diagnostics.h"
 #include "kd/loss.h"
+#include "sdk/adapter_count.h"
 #include "sdk/seeded_initialisation.h"
 
 namespace kd {
@@ -36,7 +38,29 @@ struct Extras {
 std::unique_ptr<Loss> make_loss(const ComponentSpec& spec, Loss::Context context, RandomKey key) {
   context.key = key;
   const SeededInitialisation first_weights(key.with("initialisation"));
-  return make<Loss>(spec, context);
+  const std::int64_t before = filled_adapters();
+  auto loss = make<Loss>(spec, context);
+  if (filled_adapters() > before && loss->module() == nullptr) {
+    throw RecipeError(spec.location,
+                      fmt::format("loss '{}' makes an adapter that nothing would train or keep", spec.type),
+                      "its module() must return adapter.module()");
+  }
+  return loss;
+}
+
+/// The value of a loss; what is thrown in it names it.
+at::Tensor value_of(Loss& loss, const std::string& name, const LossInput& input) {
+  try {
+    return loss(input);
+  } catch (const RecipeError&) {
+    throw;  // it says where
+  } catch (const Error& error) {
+    throw Error(fmt::format("loss '{}': {}", name, error.what()), error.code());
+  } catch (const c10::OutOfMemoryError&) {
+    throw;  // nothing of the loss is at fault
+  } catch (const std::exception& error) {
+    throw Error(fmt::format("loss '{}': {}", name, message_of(error)));
+  }
 }
 
 /// Whoever wants a teacher's features wants a teacher.
@@ -150,7 +174,7 @@ Term LossList::Item::term(double factor, const LossInput& input) const {
   if (!needs.teacher || objects.front()->needs().teachers_together) {
     LossInput of_all = input;
     if (!needs.teacher) of_all.teachers = {};
-    return {name, (*objects.front())(of_all), factor, labelled_rows_only, needs.teacher};
+    return {name, value_of(*objects.front(), name, of_all), factor, labelled_rows_only, needs.teacher};
   }
   if (input.teachers.size() != objects.size()) {
     throw Error(fmt::format("loss '{}' was made for {} teacher(s), and there are outputs of {}", name, objects.size(),
@@ -160,7 +184,7 @@ Term LossList::Item::term(double factor, const LossInput& input) const {
   for (std::size_t i = 0; i < objects.size(); ++i) {
     LossInput of_one = input;
     of_one.teachers = input.teachers.subspan(i, 1);
-    add_share(sum, {{name, (*objects[i])(of_one), factor, labelled_rows_only, true}}, shares[i]);
+    add_share(sum, {{name, value_of(*objects[i], name, of_one), factor, labelled_rows_only, true}}, shares[i]);
   }
   return sum.front();
 }
