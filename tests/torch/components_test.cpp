@@ -86,6 +86,7 @@ struct Student {
   std::string sizing =
       "";  ///< of the teacher's images too, where they must be of one size: an augmentation and a comma
   bool two_teachers = false;
+  double unlabelled = 0;  ///< share of the images
 };
 
 /// Ends a run in the middle of its second stage, as a kill would.
@@ -127,6 +128,7 @@ type = "glyphs"
 like = "cifar10"
 train = 12
 test = 4
+unlabelled = {}
 [train]
 epochs = 1
 batch_size = 4
@@ -146,8 +148,9 @@ teachers = [{{ stage = "teacher" }}{}]
 model = {}
 augment = [{}]
 )",
-        GetParam().device, GetParam().precision, kSmallNetwork, student.sizing, student.two_teachers ? second : "",
-        student.losses, student.two_teachers ? ", { stage = 'teacher_2' }" : "", student.model, student.augment);
+        GetParam().device, student.unlabelled, GetParam().precision, kSmallNetwork, student.sizing,
+        student.two_teachers ? second : "", student.losses, student.two_teachers ? ", { stage = 'teacher_2' }" : "",
+        student.model, student.augment);
     plan_ = kd::read_recipe((folder_ / "recipe.toml").string(), {}, kd::registry());
     return kd::run_experiment(plan_, {.data_root = "", .runs_folder = folder_ / runs, .arguments = {}}, progress);
   }
@@ -213,6 +216,14 @@ TEST_P(LossesTest, EveryLossWithSeveralTeachersTrains) {
     Student student = student_of(type);
     student.two_teachers = true;
     if (needs_of(type).teacher) train(student);
+  }
+}
+
+TEST_P(LossesTest, EveryLossTakesImagesWithoutLabels) {
+  for (const std::string& type : kd::registry().names("loss")) {
+    Student student = student_of(type);
+    student.unlabelled = 0.4;
+    train(student);
   }
 }
 
