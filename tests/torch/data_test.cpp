@@ -7,6 +7,8 @@
 #include <set>
 
 #include "data/batches.h"
+#include "data/loaded_set.h"
+#include "data/sample_selection.h"
 #include "data/training_data.h"
 #include "kd/plugin.h"
 #include "kd/testing/basics.h"

@@ -42,25 +42,8 @@ struct KD_API DataRequest {
 /// augmentations alone: only that can be a sizing, and stages that differ in the others share their images.
 KD_API DataRequest data_request(const ComponentSpec& data, const TrainSettings& train);
 
-/// Positions of the training images that a selection keeps, and the labels they get. Decided by counter-based
-/// randomness from the seed alone.
-struct KD_API SelectedSamples {
-  std::vector<std::int64_t> train, validation;  ///< positions in the data set
-  /// Of every image of the data set, noise included; renumbered under `classes`; −1: hidden.
-  std::vector<std::int64_t> labels;
-};
-
-/// Throws RecipeError where the selection leaves nothing or asks for what is not there; `place` is named in the
-/// message.
-KD_API SelectedSamples select_samples(const std::vector<std::int64_t>& labels, std::int64_t classes,
-                                      const DataSelection& selection, std::uint64_t seed, const Location& place);
-
 /// Where data sets are looked for: `--data-root`, KD_DATA, ~/.cache/kdrun/data.
 KD_API std::filesystem::path data_root(const std::string& given);
-
-/// Throws FileError that names `what` ("data set 'mine'") where a split is not what `info` says: images of bytes,
-/// N×C×H×W, and as many labels, each of them a class.
-KD_API void check_split(const ImageSet& set, const DataInfo& info, const std::string& what);
 
 /// Loads or opens a data set (once per process, whatever the selection), checks what its plugin gives, and selects.
 KD_API TrainingData load_training_data(const DataRequest& request);
