@@ -16,6 +16,7 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools" / "benchmarks" / "losses"))
 import plain  # noqa: E402
+from given import Given  # noqa: E402
 
 TOLERANCE = 1e-9  # largest difference of a tensor, relative to 1 + its largest magnitude
 SHAPES = ("equal", "wider", "larger", "smaller")
@@ -43,7 +44,7 @@ def given_by(dump):
 
     scales = {name: dump[f"batch_norm/{name}/scale"] for name in group(dump, "teacher/") if name.endswith("_pre")}
     norms = {name: (scale, dump[f"batch_norm/{name}/shift"]) for name, scale in scales.items()}
-    return plain.Given(student=leaves(group(dump, "student/")), teacher=group(dump, "teacher/"),
+    return Given(student=leaves(group(dump, "student/")), teacher=group(dump, "teacher/"),
                        labels=dump["labels"].long(), index=dump["index"].long(),
                        parameters=leaves(group(dump, "parameter/")), buffers=group(dump, "buffer/"),
                        draws=group(dump, "draw/"), student_head=dump["student_head"],

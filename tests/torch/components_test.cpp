@@ -163,9 +163,8 @@ augment = [{}]
     ASSERT_NO_THROW(result = run(student, silence_));
     EXPECT_TRUE(std::isfinite(result.stages.back().networks[0].test.nll));
     const kd::StagePlan& stage = plan_.stages.back();
-    const kd::DataInfo info{3, 32, 32, std::vector<std::string>(10, "class"), {}, {}};
-    const auto fresh =
-        kd::place_model(stage.networks[0].model, info, kd::stage_key(plan_, stage).with("model"), kd::Placement{});
+    const auto fresh = kd::place_model(stage.networks[0].model, data_info(), kd::stage_key(plan_, stage).with("model"),
+                                       kd::Placement{});
     const kd::TensorMap trained = kd::read_safetensors(result.stages.back().folder / "ckpt/last/model.safetensors");
     bool moved = false;
     for (const auto& item : fresh->module()->named_parameters())

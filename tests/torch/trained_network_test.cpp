@@ -219,11 +219,10 @@ TEST_P(UpdateTest, GradientsThatTeachersTaughtHaveAMomentumOfTheirOwn) {
     of_teachers.push_back(at::zeros_like(parameter));
   }
   for (int update = 0; update < 3; ++update) {
-    at::Tensor task_loss, taught_loss;
     const at::Tensor first = model->forward(images(2 * update), {}),
                      second = model->forward(images(2 * update + 1), {});
-    task_loss = task(first) + task(second);
-    taught_loss = (taught(first) + taught(second)) * 1.5;
+    const at::Tensor task_loss = task(first) + task(second);
+    const at::Tensor taught_loss = (taught(first) + taught(second)) * 1.5;
     const auto task_gradients = torch::autograd::grad({task_loss}, parameters, {}, /*retain_graph=*/true);
     const auto taught_gradients = torch::autograd::grad({taught_loss}, parameters);
     const at::NoGradGuard no_gradient;

@@ -13,10 +13,15 @@
 namespace kd::cli {
 namespace {
 
+/// Where the program is.
+std::filesystem::path own_folder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
+
+/// Where the templates are if this program is an installed one.
+std::filesystem::path installed_templates() { return own_folder() / KD_TEMPLATES_INSTALLED; }
+
 /// The folder of the templates: of the source tree, or of the installed kdrun that this program belongs to.
 std::filesystem::path template_folder() {
-  const std::filesystem::path installed =
-      std::filesystem::read_symlink("/proc/self/exe").parent_path() / KD_TEMPLATES_INSTALLED;
+  const std::filesystem::path installed = installed_templates();
   for (const std::filesystem::path& candidate : {std::filesystem::path(KD_TEMPLATES_SOURCE), installed}) {
     if (std::filesystem::is_directory(candidate)) return candidate;
   }
@@ -62,12 +67,11 @@ std::string folder_of_kind(const std::string& kind) {
 
 /// Of a project outside kdrun's tree, against the installed kdrun that this program is, or one that is to be installed.
 std::string how_to_build(const std::string& kind, const std::string& name, const std::string& folder) {
-  const auto bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  const bool is_installed = std::filesystem::is_directory(bin / KD_TEMPLATES_INSTALLED);
-  const std::string prefix = is_installed ? bin.parent_path().string() : "~/opt/kdrun";
+  const bool is_installed = std::filesystem::is_directory(installed_templates());
+  const std::string own_prefix = own_folder().parent_path().string();
+  const std::string prefix = is_installed ? own_prefix : "~/opt/kdrun";
   const std::string install =
-      is_installed ? ""
-                   : fmt::format("install kdrun: cmake --install {} --prefix {}\n", bin.parent_path().string(), prefix);
+      is_installed ? "" : fmt::format("install kdrun: cmake --install {} --prefix {}\n", own_prefix, prefix);
   return fmt::format(
       "{0}build it: cmake -S {1} -B {1}/build -DCMAKE_PREFIX_PATH={2} && cmake --build {1}/build\n"
       "test it: ctest --test-dir {1}/build --output-on-failure\n"

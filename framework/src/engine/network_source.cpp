@@ -103,16 +103,18 @@ std::string begin_with(TrainedNetwork& network, const InitPlan& init, bool whole
                       report.left.empty() ? name_hint("", first_parts(names_of(offer.tensors)), "it has the parts")
                                           : "left: " + few(report.left));
   }
-  std::vector<std::string> lacking;
-  for (const std::string& name : names_of(network.loadable())) {
-    if (!is_below(name, "adapter") && std::ranges::find(report.taken, name) == report.taken.end())
-      lacking.push_back(name);
-  }
-  if (whole && !lacking.empty()) {
-    throw RecipeError(
-        init.location,
-        fmt::format("network '{}' is taken as it is, and {} lacks {}", network.name(), whose, few(lacking)),
-        "train it for an epoch at least, or give a file that has all of it");
+  if (whole) {
+    std::vector<std::string> lacking;
+    for (const std::string& name : names_of(network.loadable())) {
+      if (!is_below(name, "adapter") && std::ranges::find(report.taken, name) == report.taken.end())
+        lacking.push_back(name);
+    }
+    if (!lacking.empty()) {
+      throw RecipeError(
+          init.location,
+          fmt::format("network '{}' is taken as it is, and {} lacks {}", network.name(), whose, few(lacking)),
+          "train it for an epoch at least, or give a file that has all of it");
+    }
   }
   if (!offer.trained) return "";
   return fmt::format("begins with {} tensors of {}{}{}", report.taken.size(), whose,

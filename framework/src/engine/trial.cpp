@@ -101,6 +101,7 @@ class TrialUpdater final : public Updater {
                          now.whole_epoch() + 1));
     }
     check_counted(counted);
+    if (!objective.requires_grad()) refuse(fmt::format("no loss of network '{}' has a gradient", network.name()));
     const WithoutAutocast own_precision(objective.device());
     objective.backward();
     ++updates;

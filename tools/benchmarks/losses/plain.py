@@ -3,7 +3,6 @@
 
 import feature_losses as features
 import output_losses as outputs
-from given import Given  # noqa: F401
 
 # name of the case: (loss, its parameters as a recipe writes them, function)
 LOSSES = {

@@ -14,6 +14,7 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import plain  # noqa: E402
+from given import Given  # noqa: E402
 
 SAMPLES, CLASSES, ROWS = 50000, 100, 64
 
@@ -38,7 +39,7 @@ def make_given(shapes, bfloat16):
             tensors[name.split("/")[1]] = tensor.bfloat16() if bfloat16 and not name.endswith("logits") else tensor
         return tensors
 
-    given = plain.Given(student=features("student"), teacher=features("teacher"), labels=torch.arange(ROWS), index=torch.arange(ROWS))
+    given = Given(student=features("student"), teacher=features("teacher"), labels=torch.arange(ROWS), index=torch.arange(ROWS))
     given.parameters = {name.split("/")[1]: torch.randn(shape) * 0.1 for name, shape in shapes.items() if name.startswith("parameter/")}
     given.buffers = {name.split("/")[1]: torch.randn(shape) for name, shape in shapes.items() if name.startswith("buffer/")}
     if "order" in given.buffers:
