@@ -64,8 +64,12 @@ class KD_API TrainedModel : public Head {
   /// Answers to a whole split: float, N×classes, on the CPU, in its order. Computed once, and kept beside the stage.
   virtual const at::Tensor& logits(Split split) = 0;
 
-  /// Samples as the network sees them: float, on its device. No more than there are.
-  virtual at::Tensor images(Split split, std::int64_t begin, std::int64_t count) = 0;
+  /// Samples as the network sees them, such as normalised: float, N×C×H×W, on its device. No more than there are.
+  at::Tensor images(Split split, std::int64_t begin, std::int64_t count) { return seen(pixels(split, begin, count)); }
+  /// The same samples as pixels: float in [0, 1], N×C×H×W, on its device.
+  virtual at::Tensor pixels(Split split, std::int64_t begin, std::int64_t count) = 0;
+  /// What the network sees of pixels. Gradients go through it where the pixels want them.
+  virtual at::Tensor seen(const at::Tensor& pixels) = 0;
   /// The features that it offers.
   virtual std::vector<std::string> tap_names() = 0;
   /// A feature of the first `most` samples (fewer where there are fewer): float, on the CPU.
@@ -77,12 +81,17 @@ class KD_API TrainedModel : public Head {
                           Gradient gradient = Gradient::kNone) = 0;
   /// Its parameters, on the device, which may be changed in place under with_weights().
   virtual std::vector<NamedParameter> weights() = 0;
+  /// The running means and variances of its batch norms, on the device.
+  virtual std::vector<NamedParameter> statistics() = 0;
+  /// Estimates the running means and variances anew, each as the mean over batches of the first `most` samples, with
+  /// what the weights are at the moment. Called under with_weights().
+  virtual void estimate_statistics(Split split, std::int64_t most) = 0;
 
-  /// What `body` gives when it is called with the weights, all of which it may change: they are restored afterwards,
-  /// also after an exception.
+  /// What `body` gives when it is called with the weights, all of which it may change: they and the statistics are
+  /// restored afterwards, also after an exception.
   template <class Body>
   auto with_weights(Body body) {
-    const SavedWeights saved(weights());
+    const SavedWeights saved(weights()), saved_statistics(statistics());
     return body(saved.weights());
   }
 };

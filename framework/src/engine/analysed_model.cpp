@@ -6,12 +6,16 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <torch/nn/module.h>
+#include <torch/nn/modules/batchnorm.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "engine/device.h"
 #include "engine/stage_store.h"
+#include "engine/stop.h"
 #include "files/digest.h"
+#include "kd/augmentation.h"
 #include "kd/diagnostics.h"
 #include "plugin/registry.h"
 
@@ -23,6 +27,37 @@ constexpr const char* kCheckpoint = "best";
 const char* name_of(Split split) {
   return split == Split::kTrain ? "train" : split == Split::kValidation ? "validation" : "test";
 }
+
+/// While it lives, the batch norms of a network count each batch into their statistics, from nothing, as a mean.
+class BatchNormEstimate {
+ public:
+  explicit BatchNormEstimate(torch::nn::Module& network) {
+    for (const auto& module : network.modules()) {
+      add(module->as<torch::nn::BatchNorm1dImpl>());
+      add(module->as<torch::nn::BatchNorm2dImpl>());
+    }
+  }
+  ~BatchNormEstimate() {
+    for (const auto& restore : restores_) restore();
+  }
+  BatchNormEstimate(const BatchNormEstimate&) = delete;
+  BatchNormEstimate& operator=(const BatchNormEstimate&) = delete;
+
+ private:
+  template <class BatchNorm>
+  void add(BatchNorm* norm) {
+    if (norm == nullptr || !norm->options.track_running_stats()) return;
+    norm->reset_running_stats();
+    restores_.push_back([norm, momentum = norm->options.momentum()] {
+      norm->options.momentum(momentum);
+      norm->eval();
+    });
+    norm->options.momentum(c10::nullopt);
+    norm->train();
+  }
+
+  std::vector<std::function<void()>> restores_;
+};
 
 /// What answers follow from beside the stage that they are kept in.
 std::string digest_of(const at::Tensor& labels, const std::filesystem::path& weights) {
@@ -104,9 +139,13 @@ const at::Tensor& AnalysedModel::logits(Split split) {
   return known;
 }
 
-at::Tensor AnalysedModel::images(Split split, std::int64_t begin, std::int64_t count) {
-  return stored().images(set(split), begin, count);
+at::Tensor AnalysedModel::pixels(Split split, std::int64_t begin, std::int64_t count) {
+  const SplitData& samples = set(split);
+  const std::int64_t first = std::min(begin, samples.samples());
+  return to_float(samples.images(first, std::min(count, samples.samples() - first)));
 }
+
+at::Tensor AnalysedModel::seen(const at::Tensor& pixels) { return stored().seen(pixels); }
 
 std::vector<std::string> AnalysedModel::tap_names() { return stored().model().tap_names(); }
 
@@ -129,9 +168,13 @@ at::Tensor AnalysedModel::features(Split split, const std::string& tap, std::int
   return all;
 }
 
-at::Tensor AnalysedModel::compute_logits(Split split, std::int64_t most) { return stored().logits(set(split), most); }
+at::Tensor AnalysedModel::compute_logits(Split split, std::int64_t most) {
+  throw_if_stopped("in the analyses");
+  return stored().logits(set(split), most);
+}
 
 Outputs AnalysedModel::forward(const at::Tensor& images, const TapRequest& taps, Gradient gradient) {
+  throw_if_stopped("in the analyses");
   const c10::AutoGradMode mode(gradient == Gradient::kToImages);
   Outputs outputs{{}, Taps(taps), this};
   outputs.logits = stored().forward(images, taps.empty() ? nullptr : &outputs.taps);
@@ -146,6 +189,22 @@ std::vector<NamedParameter> AnalysedModel::weights() {
   std::vector<NamedParameter> all;
   for (const auto& item : stored().model().module()->named_parameters()) all.push_back({item.key(), item.value()});
   return all;
+}
+
+std::vector<NamedParameter> AnalysedModel::statistics() {
+  std::vector<NamedParameter> all;
+  for (const auto& item : stored().model().module()->named_buffers()) {
+    if (item.value().is_floating_point()) all.push_back({item.key(), item.value()});
+  }
+  return all;
+}
+
+void AnalysedModel::estimate_statistics(Split split, std::int64_t most) {
+  const SplitData& samples = set(split);
+  const std::int64_t count = std::min(most, samples.samples());
+  BatchNormEstimate estimate(*stored().model().module());
+  for (std::int64_t begin = 0; begin < count; begin += train_.evaluation_batch_size)
+    forward(images(split, begin, std::min(train_.evaluation_batch_size, count - begin)));
 }
 
 std::unique_ptr<AnalysedModel> load_analysed(const std::filesystem::path& run, const std::string& stage,

@@ -32,12 +32,15 @@ class KD_API AnalysedModel final : public TrainedModel {
   bool has(Split split) override { return split != Split::kValidation || data_.has_validation(); }
   const at::Tensor& labels(Split split) override;
   const at::Tensor& logits(Split split) override;
-  at::Tensor images(Split split, std::int64_t begin, std::int64_t count) override;
+  at::Tensor pixels(Split split, std::int64_t begin, std::int64_t count) override;
+  at::Tensor seen(const at::Tensor& pixels) override;
   std::vector<std::string> tap_names() override;
   at::Tensor features(Split split, const std::string& tap, std::int64_t most) override;
   at::Tensor compute_logits(Split split, std::int64_t most) override;
   Outputs forward(const at::Tensor& images, const TapRequest& taps, Gradient gradient) override;
   std::vector<NamedParameter> weights() override;
+  std::vector<NamedParameter> statistics() override;
+  void estimate_statistics(Split split, std::int64_t most) override;
   at::Tensor head(const at::Tensor& feature, const std::string& tap) override;
 
  private:

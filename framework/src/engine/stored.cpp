@@ -46,11 +46,6 @@ at::Tensor StoredNetwork::logits(const SplitData& set, std::int64_t most) {
   return evaluate_logits(*model_, placement_, set, augmentations_, batch_size_, most);
 }
 
-at::Tensor StoredNetwork::images(const SplitData& set, std::int64_t begin, std::int64_t count) const {
-  const std::int64_t first = std::min(begin, set.samples());
-  return augmentations_.apply_in_evaluation(set.images(first, std::min(count, set.samples() - first)));
-}
-
 at::Tensor StoredNetwork::forward(const at::Tensor& images, Taps* taps) {
   allow_tf32(tf32_);
   const AutocastGuard autocast(placement_.device, placement_.precision);

@@ -29,8 +29,8 @@ class KD_API StoredNetwork {
   /// Logits of the first `most` samples of a set: float, N×classes, on the device.
   at::Tensor logits(const SplitData& set, std::int64_t most);
   at::Tensor logits(const SplitData& set) { return logits(set, set.samples()); }
-  /// Samples as the network sees them: float, on the device.
-  at::Tensor images(const SplitData& set, std::int64_t begin, std::int64_t count) const;
+  /// What the network sees of images as they are stored, or of pixels in [0, 1]: float, on the device.
+  at::Tensor seen(const at::Tensor& images) const { return augmentations_.apply_in_evaluation(images); }
   /// Float logits of such images.
   at::Tensor forward(const at::Tensor& images, Taps* taps);
   at::Tensor head(const at::Tensor& feature, const std::string& tap);

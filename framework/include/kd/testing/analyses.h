@@ -32,29 +32,40 @@ class FakeModel final : public TrainedModel {
   bool has(Split split) override { return answers.contains(split); }
   const at::Tensor& labels(Split split) override { return truths.at(split); }
   const at::Tensor& logits(Split split) override { return answers.at(split); }
-  at::Tensor images(Split /*split*/, std::int64_t begin, std::int64_t count) override {
+  at::Tensor pixels(Split /*split*/, std::int64_t begin, std::int64_t count) override {
     const std::int64_t first = std::min(begin, pictures.size(0));
     return pictures.narrow(0, first, std::min(count, pictures.size(0) - first));
   }
-  std::vector<std::string> tap_names() override { return {"pooled"}; }
-  at::Tensor features(Split /*split*/, const std::string& /*tap*/, std::int64_t most) override {
-    return pooled.narrow(0, 0, std::min(most, pooled.size(0)));
+  at::Tensor seen(const at::Tensor& pixels) override { return (pixels - mean) / deviation; }
+  std::vector<std::string> tap_names() override {
+    std::vector<std::string> names;
+    for (const auto& [name, feature] : taps) names.push_back(name);
+    return names;
+  }
+  at::Tensor features(Split /*split*/, const std::string& tap, std::int64_t most) override {
+    if (!taps.contains(tap)) throw RecipeError({}, name_.text() + " has no feature '" + tap + "'");
+    return taps.at(tap).narrow(0, 0, std::min(most, taps.at(tap).size(0)));
   }
   at::Tensor compute_logits(Split split, std::int64_t most) override {
     const std::int64_t count = std::min(most, truths.at(split).size(0));
-    return forward(pictures.narrow(0, 0, count)).logits;
+    return forward(images(split, 0, count)).logits;
   }
   Outputs forward(const at::Tensor& images, const TapRequest& /*taps*/ = {},
                   Gradient /*gradient*/ = Gradient::kNone) override {
     return {.logits = run(images), .taps = {}, .network = this};
   }
   std::vector<NamedParameter> weights() override { return parameters; }
+  std::vector<NamedParameter> statistics() override { return running; }
+  void estimate_statistics(Split split, std::int64_t most) override { estimate(split, most); }
   at::Tensor head(const at::Tensor& feature, const std::string& /*tap*/) override { return feature; }
 
   std::map<Split, at::Tensor> answers, truths;
-  at::Tensor pictures, pooled;
-  std::vector<NamedParameter> parameters;
+  at::Tensor pictures;               ///< pixels
+  double mean = 0, deviation = 1;    ///< with which they are normalised
+  std::map<std::string, at::Tensor> taps;
+  std::vector<NamedParameter> parameters, running;
   std::function<at::Tensor(const at::Tensor&)> run;
+  std::function<void(Split, std::int64_t)> estimate = [](Split, std::int64_t) {};
   DataInfo data_;
 
  private:
