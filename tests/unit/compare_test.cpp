@@ -19,122 +19,249 @@ std::string json_of(const std::string& name, const std::vector<kd::Column>& colu
 
 /// A run folder as far as a comparison reads it.
 std::filesystem::path write_run(const TemporaryFolder& folder, const std::string& name, int seed,
-                                const std::string& temperature, const std::vector<kd::Row>& rows) {
+                                const std::string& temperature, const std::vector<kd::Row>& rows,
+                                const std::string& more = "") {
   folder.write(name + "/resolved.toml", "seed = " + std::to_string(seed) +
                                             "\ndevice = \"auto\"\n[[stage]]\nname = \"student\"\nscheme = { type = "
                                             "\"vanilla_kd\", temperature = " +
-                                            temperature + " }\n");
+                                            temperature + " }\n" + more);
   folder.write(name + "/summary.json",
-               json_of("summary", {{"stage", kText}, {"network", kText}, {"top1", kNumber}}, rows));
-  folder.write(name + "/run.json", R"({"status": "ok", "whole": true, "max_steps": 0})");
+               json_of("summary", {{"stage", kText}, {"network", kText}, {"top1", kShare}, {"nll", kNumber}}, rows));
+  folder.write(name + "/run.json", R"({"status": "ok", "whole": true, "max_steps": 0, "recipe": "recipes/r.toml"})");
   return folder.path / name;
 }
 
-std::vector<std::string> names(const std::vector<kd::Column>& columns) {
-  std::vector<std::string> result;
-  for (const kd::Column& column : columns) result.push_back(column.name);
-  return result;
+kd::Row row(const std::string& stage, double top1, double nll = 1) { return {stage, "model", top1, nll}; }
+
+kd::Comparison compared(const std::vector<std::filesystem::path>& runs, const kd::CompareOptions& options = {},
+                        const std::vector<std::string>& filters = {}) {
+  return kd::compare(kd::read_runs(runs, filters), options);
 }
 
-TEST(Compare, GivesMeanAndSampleDeviationOverSeeds) {
+std::string console(const kd::Comparison& comparison) { return kd::to_console(kd::readable(comparison)); }
+
+std::string refusal(const std::vector<std::filesystem::path>& runs, const kd::CompareOptions& options,
+                    const std::vector<std::string>& filters = {}) {
+  try {
+    compared(runs, options, filters);
+  } catch (const kd::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// Two temperatures over three seeds; the students gain 2 and 4 points on one that is alone.
+struct Grid {
+  TemporaryFolder folder;
+  std::vector<std::filesystem::path> runs;
+
+  Grid() {
+    const double alone[] = {0.70, 0.71, 0.72}, noise[] = {0, 0.001, -0.001};
+    for (int seed = 0; seed < 3; ++seed) {
+      for (const auto& [temperature, gain] : {std::pair("4", 0.02), std::pair("10", 0.04)}) {
+        runs.push_back(
+            write_run(folder, std::string("t") + temperature + "_" + std::to_string(seed), seed, temperature,
+                      {row("student_alone", alone[seed]), row("student", alone[seed] + gain + noise[seed])}));
+      }
+    }
+  }
+};
+
+TEST(Compare, GivesMeanDeviationAndIntervalOverSeeds) {
   const TemporaryFolder folder;
-  const auto a = write_run(folder, "a", 0, "4", {{"teacher", "model", 0.5}, {"student", "model", 0.25}});
-  const auto b = write_run(folder, "b", 1, "4", {{"teacher", "model", 0.75}, {"student", "model", 0.5}});
-  const auto c = write_run(folder, "c", 2, "4", {{"teacher", "model", 1.0}});
-  folder.write("a/analysis/bins.json", json_of("bins", {{"net, \"work\"", kText}, {"low", kNumber}, {"ece", kNumber}},
-                                               {{"x", 0, {}}, {"y", 1, 0.5}}));
+  const auto a = write_run(folder, "a", 0, "4", {row("teacher", 0.5), row("student", 0.25)});
+  const auto b = write_run(folder, "b", 1, "4", {row("teacher", 0.75), row("student", 0.5)});
+  const auto c = write_run(folder, "c", 2, "4", {row("teacher", 1.0)});
+  const auto result = compared({a, b, c}, {.metrics = {"top1"}});
+  ASSERT_EQ(result.rows.size(), 2U);
+  EXPECT_EQ(result.rows[0].runs, 3U);
+  EXPECT_DOUBLE_EQ(result.rows[0].numbers[0].spread.mean, 0.75);
+  EXPECT_DOUBLE_EQ(result.rows[0].numbers[0].spread.deviation, 0.25);
+  EXPECT_EQ(result.rows[1].runs, 2U);
+  EXPECT_EQ(console(result),
+            "stage    runs         top1 %      95 % interval\n"
+            "teacher     3  75.00 ± 25.00    [12.90, 137.10]\n"
+            "student     2  37.50 ± 17.68  [-121.33, 196.33]\n");
+}
+
+TEST(Compare, APivotHasAColumnForEverySettingThatDiffers) {
+  const Grid grid;
+  const auto result = compared(grid.runs, {.metrics = {"top1"}, .stage = "student"});
+  EXPECT_EQ(kd::to_markdown(kd::readable(result)),
+            "| temperature | runs | top1 % | 95 % interval |\n|---|---:|---:|---:|\n"
+            "| 4 | 3 | 73.00 ± 0.95 | [70.63, 75.37] |\n| 10 | 3 | 75.00 ± 0.95 | [72.63, 77.37] |\n");
+}
+
+TEST(Compare, AStageIsABaselineSeedBySeed) {
+  const Grid grid;
+  const auto result = compared(grid.runs, {.metrics = {"top1"}, .baseline = "student_alone"});
+  ASSERT_EQ(result.rows.size(), 4U);
+  EXPECT_TRUE(result.rows[0].is_baseline);
+  const auto& difference = result.rows[1].numbers[0].difference;
+  ASSERT_TRUE(difference);
+  EXPECT_EQ(difference->count, 3U);
+  EXPECT_NEAR(difference->mean, 0.02, 1e-12);
+  EXPECT_NEAR(difference->deviation, 0.001, 1e-12);  // far less than that of the students themselves
+  const std::string text = kd::to_markdown(kd::readable(result));
+  EXPECT_NE(text.find("| 4 | student_alone | 3 | 71.00 ± 1.00 | [68.52, 73.48] | baseline | – |"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("| 4 | student | 3 | 73.00 ± 0.95 | [70.63, 75.37] | +2.00 [1.75, 2.25] | 2 |"),
+            std::string::npos)
+      << text;
+}
+
+TEST(Compare, SettingsOfOtherRunsAreABaselineSeedBySeed) {
+  const Grid grid;
+  const auto result = compared(grid.runs, {.metrics = {"top1"}, .stage = "student", .baseline = "temperature=4"});
+  ASSERT_EQ(result.rows.size(), 2U);
+  EXPECT_TRUE(result.rows[0].is_baseline);
+  EXPECT_NEAR(result.rows[1].numbers[0].difference->mean, 0.02, 1e-12);
+  EXPECT_NEAR(result.rows[1].numbers[0].difference->deviation, 0, 1e-12);
+}
+
+TEST(Compare, ProgramsGetEveryStatisticInAColumnOfItsOwn) {
+  const Grid grid;
+  const auto result = compared(grid.runs, {.metrics = {"top1"}, .stage = "student", .baseline = "student_alone"});
+  const std::string csv = kd::to_csv(kd::complete(result));
+  EXPECT_TRUE(
+      csv.starts_with("stage.student.scheme.temperature,runs,top1,top1_deviation,top1_low,top1_high,"
+                      "top1_difference,top1_difference_deviation,top1_difference_low,top1_difference_high,"
+                      "top1_pairs,top1_pairs_needed\n\"4\",3,0.73,"))
+      << csv;
+}
+
+TEST(Compare, TakesAnyTableOfTheRuns) {
+  const TemporaryFolder folder;
+  const auto a = write_run(folder, "a", 0, "4", {row("s", 0.1)});
+  const auto b = write_run(folder, "b", 1, "4", {row("s", 0.2)});
+  const std::vector<kd::Column> columns = {{"class", kText}, {"accuracy", kShare}};
+  // Text is a name, whatever it looks like.
+  folder.write("a/analysis/classes.json", json_of("classes", columns, {{"3", 0.5}, {"4", 0.7}}));
+  folder.write("b/analysis/classes.json", json_of("classes", columns, {{"3", 0.6}, {"4", 0.9}}));
   folder.write("a/analysis/drawn.figure.json", "{}");
-  const auto groups = kd::compare_runs({a, b, c}).groups;
-  ASSERT_EQ(groups.size(), 1U);
-  EXPECT_EQ(groups[0].seeds, (std::vector<std::string>{"0", "1", "2"}));
-  EXPECT_TRUE(groups[0].differences.empty());
-  ASSERT_EQ(groups[0].tables.size(), 2U);
-  const kd::ComparedTable& summary = groups[0].tables[0];
-  EXPECT_EQ(names(summary.name_columns), (std::vector<std::string>{"stage", "network"}));
-  EXPECT_EQ(names(summary.number_columns), std::vector<std::string>{"top1"});
-  ASSERT_EQ(summary.rows.size(), 2U);
-  EXPECT_EQ(summary.rows[0].runs, 3U);
-  EXPECT_DOUBLE_EQ(summary.rows[0].numbers[0].mean, 0.75);
-  EXPECT_DOUBLE_EQ(summary.rows[0].numbers[0].deviation, 0.25);
-  EXPECT_EQ(summary.rows[1].runs, 2U);
-  EXPECT_DOUBLE_EQ(summary.rows[1].numbers[0].mean, 0.375);
-  const kd::ComparedTable& bins = groups[0].tables[1];
-  EXPECT_EQ(names(bins.name_columns), std::vector<std::string>{"net, \"work\""});
-  EXPECT_TRUE(std::isnan(bins.rows[0].numbers[1].mean));
-  const std::string text = kd::to_markdown(groups);
-  EXPECT_NE(text.find("## 3 run(s), seed 0, 1, 2"), std::string::npos) << text;
-  EXPECT_NE(text.find("| teacher | model | 0.7500 ± 0.2500 | 3 |\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("| student | model | 0.3750 ± 0.1768 | 2 |\n"), std::string::npos) << text;
-  EXPECT_NE(kd::to_csv(groups).find("0,summary,\"teacher/model\",top1,3,0.75,0.25\n"), std::string::npos);
+  const auto result = compared({a, b}, {.table = "classes"});
+  ASSERT_EQ(result.rows.size(), 2U);
+  EXPECT_EQ(result.rows[1].names, std::vector<kd::Cell>{"4"});
+  EXPECT_DOUBLE_EQ(result.rows[1].numbers[0].spread.mean, 0.8);
+  EXPECT_EQ(kd::table_names(a), (std::vector<std::string>{"summary", "classes"}));
+  EXPECT_NE(kd::to_latex(kd::readable(result)).find("4 & 2 & 80.00 $\\pm$ 14.14"), std::string::npos)
+      << kd::to_latex(kd::readable(result));
 }
 
 TEST(Compare, KeepsRowsOfOneNameApartByTheirOrder) {
   const TemporaryFolder folder;
-  const auto a = write_run(folder, "a", 0, "4", {{"s", "m", 0.1}, {"s", "m", 0.3}});
-  const auto b = write_run(folder, "b", 1, "4", {{"s", "m", 0.2}, {"s", "m", 0.5}});
-  const auto groups = kd::compare_runs({a, b}).groups;
-  const auto& rows = groups[0].tables[0].rows;
-  ASSERT_EQ(rows.size(), 2U);
-  EXPECT_DOUBLE_EQ(rows[0].numbers[0].mean, 0.15);
-  EXPECT_DOUBLE_EQ(rows[1].numbers[0].mean, 0.4);
+  const auto a = write_run(folder, "a", 0, "4", {row("s", 0.1), row("s", 0.3)});
+  const auto b = write_run(folder, "b", 1, "4", {row("s", 0.2), row("s", 0.5)});
+  const auto result = compared({a, b}, {.metrics = {"top1"}});
+  ASSERT_EQ(result.rows.size(), 2U);
+  EXPECT_DOUBLE_EQ(result.rows[0].numbers[0].spread.mean, 0.15);
+  EXPECT_DOUBLE_EQ(result.rows[1].numbers[0].spread.mean, 0.4);
 }
 
-TEST(Compare, SaysInWhatGroupsDiffer) {
-  const TemporaryFolder folder;
-  const auto a = write_run(folder, "a", 0, "4", {{"s", "m", 0.1}});
-  const auto b = write_run(folder, "b", 0, "8", {{"s", "m", 0.2}});
-  const auto groups = kd::compare_runs({a, b}).groups;
-  ASSERT_EQ(groups.size(), 2U);
-  EXPECT_EQ(groups[0].differences, std::vector<std::string>{"stage.student.scheme.temperature = 4"});
-  EXPECT_EQ(groups[1].differences, std::vector<std::string>{"stage.student.scheme.temperature = 8"});
-  EXPECT_TRUE(std::isnan(groups[0].tables[0].rows[0].numbers[0].deviation));
+TEST(Compare, SortsNumbersBySize) {
+  const Grid grid;
+  const auto values = [&](const std::string& sort) {
+    std::string text;
+    for (const auto& one : compared(grid.runs, {.metrics = {"top1"}, .stage = "student", .sort = sort}).rows)
+      text += one.names[0].text() + " ";
+    return text;
+  };
+  EXPECT_EQ(values("temperature"), "4 10 ");  // and not as texts
+  EXPECT_EQ(values("-temperature"), "10 4 ");
+  EXPECT_EQ(values("-top1"), "10 4 ");
 }
 
-TEST(Compare, TextIsANameWhateverItLooksLike) {
-  const TemporaryFolder folder;
-  const auto a = write_run(folder, "a", 0, "4", {{"s", "m", 0.1}});
-  const auto b = write_run(folder, "b", 1, "4", {{"s", "m", 0.2}});
-  const std::vector<kd::Column> columns = {{"class", kText}, {"accuracy", kShare}};
-  folder.write("a/analysis/classes.json", json_of("classes", columns, {{"3", 0.5}, {"4", 0.7}}));
-  folder.write("b/analysis/classes.json", json_of("classes", columns, {{"3", 0.6}, {"4", 0.9}}));
-  const auto groups = kd::compare_runs({a, b}).groups;
-  const kd::ComparedTable& table = groups[0].tables[1];
-  EXPECT_EQ(names(table.name_columns), std::vector<std::string>{"class"});
-  EXPECT_EQ(names(table.number_columns), std::vector<std::string>{"accuracy"});
-  ASSERT_EQ(table.rows.size(), 2U);
-  EXPECT_EQ(table.rows[1].names, std::vector<std::string>{"4"});
-  EXPECT_DOUBLE_EQ(table.rows[1].numbers[0].mean, 0.8);
-  EXPECT_NE(kd::to_markdown(groups).find("| 4 | 80.00 ± 14.14 |"), std::string::npos) << kd::to_markdown(groups);
-  EXPECT_NE(kd::to_latex(groups).find("4 & 80.00 $\\pm$ 14.14 \\\\"), std::string::npos) << kd::to_latex(groups);
+TEST(Compare, FiltersAndChoosesColumns) {
+  const Grid grid;
+  EXPECT_EQ(compared(grid.runs, {}, {"temperature=10"}).rows.size(), 2U);
+  EXPECT_EQ(compared(grid.runs, {}, {"temperature=10", "seed=2"}).rows[0].runs, 1U);
+  const auto chosen = compared(grid.runs, {.metrics = {"nll"}, .columns = {"stage"}});
+  ASSERT_EQ(chosen.name_columns.size(), 1U);
+  EXPECT_EQ(chosen.name_columns[0].name, "stage");
 }
 
-TEST(Compare, LeavesOutByNameWhatMustNotBeAveraged) {
+TEST(Compare, TellsManyDifferencesBelowTheTable) {
   const TemporaryFolder folder;
-  const auto whole = write_run(folder, "whole", 0, "4", {{"s", "m", 0.8}});
-  const auto second = write_run(folder, "second", 1, "4", {{"s", "m", 0.9}});
-  const auto again = write_run(folder, "again", 1, "4", {{"s", "m", 0.9}});
-  const auto cut = write_run(folder, "cut", 2, "4", {{"s", "m", 0.1}});
+  std::string more = "[train]\n";
+  for (int i = 0; i < 12; ++i) more += "key" + std::to_string(i) + " = 1\n";
+  const auto a = write_run(folder, "a", 0, "4", {row("s", 0.1)});
+  const auto b = write_run(folder, "b", 0, "4", {row("s", 0.2)}, more);
+  const auto result = compared({a, b});
+  EXPECT_EQ(result.name_columns[0].name, "group");
+  ASSERT_GE(result.notes.size(), 2U);
+  EXPECT_NE(result.notes[1].find("group 2: train.key0 = 1, "), std::string::npos) << result.notes[1];
+  EXPECT_NE(result.notes[1].find(" and 4 more"), std::string::npos) << result.notes[1];
+}
+
+TEST(Compare, SaysThatOneSeedIsOne) {
+  const TemporaryFolder folder;
+  const auto result = compared({write_run(folder, "a", 0, "4", {row("s", 0.1)})}, {.metrics = {"top1"}});
+  EXPECT_EQ(result.notes, std::vector<std::string>{"one seed: nothing can be said of the spread"});
+  EXPECT_EQ(console(result), "stage  runs  top1 %  95 % interval\ns         1   10.00              –\n");
+}
+
+TEST(Compare, SaysWhatThereIsNot) {
+  const Grid grid;
+  EXPECT_EQ(refusal(grid.runs, {.table = "sumary"}),
+            "error: no run has a table 'sumary'\n    hint: did you mean 'summary'?");
+  EXPECT_EQ(refusal(grid.runs, {.metrics = {"top2"}}),
+            "error: the table 'summary' has no number 'top2'\n    hint: did you mean 'top1'?");
+  EXPECT_EQ(refusal(grid.runs, {.stage = "studnet"}),
+            "error: --stage: no run has a stage 'studnet'\n    hint: did you mean 'student'?");
+  EXPECT_EQ(refusal(grid.runs, {.baseline = "alone"}),
+            "error: --baseline: no run has a stage 'alone'\n    hint: stages: student, student/model, student_alone, "
+            "student_alone/model");
+  EXPECT_EQ(refusal(grid.runs, {.baseline = "temperature=5"}),
+            "error: --baseline: no run has temperature = 5\n    hint: values: 10, 4");
+  EXPECT_EQ(refusal(grid.runs, {.baseline = "lr=5"}),
+            "error: --baseline: 0 settings that differ between the runs end in 'lr'\n    hint: settings that differ: "
+            "temperature");
+  EXPECT_EQ(refusal(grid.runs, {.sort = "top3"}),
+            "error: --sort: there is no column 'top3'\n    hint: did you mean 'top1'?");
+  EXPECT_EQ(refusal(grid.runs, {}, {"tempreature=4"}),
+            "error: --filter: no run has a setting 'tempreature'\n    hint: did you mean "
+            "'temperature'?");
+  EXPECT_EQ(refusal(grid.runs, {}, {"temperature=5"}), "there is no run to look at: none passes the filter");
+  EXPECT_EQ(refusal(grid.runs, {}, {"temperature"}),
+            "error: --filter 'temperature': key=value is wanted\n    hint: for example temperature=4");
+}
+
+TEST(RunSet, LeavesOutByNameWhatMustNotBeAveraged) {
+  const TemporaryFolder folder;
+  const auto whole = write_run(folder, "whole", 0, "4", {row("s", 0.8)});
+  const auto second = write_run(folder, "second", 1, "4", {row("s", 0.9)});
+  const auto again = write_run(folder, "again", 1, "4", {row("s", 0.9)});
+  const auto cut = write_run(folder, "cut", 2, "4", {row("s", 0.1)});
   folder.write("cut/run.json", R"({"status": "ok", "whole": false, "max_steps": 3})");
-  const auto stopped = write_run(folder, "stopped", 3, "4", {{"s", "m", 0.2}});
+  const auto stopped = write_run(folder, "stopped", 3, "4", {row("s", 0.2)});
   folder.write("stopped/run.json", R"({"status": "stopped", "whole": true})");
-  const kd::Comparison comparison =
-      kd::compare_runs({whole, cut, folder.path / "none", second, stopped, again, folder.path / "." / "whole"});
-  ASSERT_EQ(comparison.groups.size(), 1U);
-  EXPECT_EQ(comparison.groups[0].seeds, (std::vector<std::string>{"0", "1"}));
-  EXPECT_DOUBLE_EQ(comparison.groups[0].tables[0].rows[0].numbers[0].mean, 0.85);
+  const kd::RunSet set =
+      kd::read_runs({whole, cut, folder.path / "none", second, stopped, again, folder.path / "." / "whole"});
+  ASSERT_EQ(set.groups.size(), 1U);
+  EXPECT_EQ(set.groups[0].runs.size(), 2U);
+  EXPECT_DOUBLE_EQ(kd::compare(set, {}).rows[0].numbers[0].spread.mean, 0.85);
   std::vector<std::string> reasons;
-  for (const kd::LeftOutRun& run : comparison.left_out)
-    reasons.push_back(run.folder.filename().string() + ": " + run.reason);
+  for (const kd::LeftOutRun& run : set.left_out) reasons.push_back(run.folder.filename().string() + ": " + run.reason);
   EXPECT_EQ(reasons,
             (std::vector<std::string>{"cut: each of its stages was ended after 3 steps (--max-steps)",
                                       "none: there is no such folder", "stopped: its status is 'stopped'",
-                                      "again: it repeats seed 1 of " + second.string(), "whole: it was named before"}));
+                                      "whole: it was named before", "again: it repeats seed 1 of " + second.string()}));
 }
 
-TEST(Compare, RefusesWhereThereIsNoFinishedRun) {
+TEST(RunSet, TakesTheFinishedPointsOfASweep) {
+  const Grid grid;
+  grid.folder.write("sweep/sweep.json", R"({"points": [{"status": "done", "run": ")" + grid.runs[0].string() +
+                                            R"("}, {"status": "failed", "run": ")" + grid.runs[1].string() +
+                                            R"("}, {"status": "done", "run": ")" + grid.runs[2].string() + R"("}]})");
+  const kd::RunSet set = kd::read_runs({grid.folder.path / "sweep"});
+  ASSERT_EQ(set.groups.size(), 1U);
+  EXPECT_EQ(set.groups[0].runs.size(), 2U);
+}
+
+TEST(RunSet, RefusesWhereThereIsNoFinishedRun) {
   const TemporaryFolder folder;
   try {
-    kd::compare_runs({folder.path});
+    kd::read_runs({folder.path});
     FAIL();
   } catch (const kd::FileError& error) {
     EXPECT_NE(std::string(error.what()).find("it is no run folder"), std::string::npos) << error.what();

@@ -215,6 +215,24 @@ TEST(Override, AddressesListsByPosition) {
       std::string::npos);
 }
 
+TEST(Override, AddressesItemsOfListsByType) {
+  EXPECT_EQ(overridden("train.augment.crop.padding=2", "train", "augment"),
+            "[{ type = \"flip\" }, { type = \"crop\", padding = 2 }]");
+  const std::string twice = "train.augment=[{ type = 'crop' }, { type = 'crop', name = 'second' }]";
+  Value recipe = kd::read_toml(kRecipe, "recipe.toml");
+  kd::Diagnostics diagnostics;
+  kd::apply_override(recipe, twice, diagnostics);
+  kd::apply_override(recipe, "train.augment.second.padding=1", diagnostics);
+  EXPECT_EQ(diagnostics.to_string(), "");
+  EXPECT_EQ(recipe.find("train")->find("augment")->to_toml(),
+            "[{ type = \"crop\" }, { type = \"crop\", name = \"second\", padding = 1 }]");
+  kd::apply_override(recipe, "train.augment.crop.padding=1", diagnostics);
+  EXPECT_EQ(
+      diagnostics.to_string(),
+      "override 'train.augment.crop.padding=1':15: error: there are 2 'crop' in a list of 2\n    hint: say which by "
+      "its position, counted from 0");
+}
+
 TEST(Override, SaysThatAKeyAndAValueAreWanted) {
   EXPECT_EQ(problem("train.epochs"),
             "override 'train.epochs':1: error: an override reads key=value\n    hint: for example train.epochs=5");
@@ -241,12 +259,19 @@ TEST(Override, PointsAtTheStepThatIsWrong) {
             "override 'stage={ x = {} }':7: error: there is no stage 'x'\n    hint: stages: teacher, student");
 }
 
-TEST(Override, PointsAtAPositionThatIsNotThere) {
-  for (const std::string step : {"2", "-1", "flip", "1x", "99999999999999999999"}) {
+TEST(Override, PointsAtAnItemThatIsNotThere) {
+  EXPECT_EQ(
+      problem("train.augment.2.p=0.5"),
+      "override 'train.augment.2.p=0.5':15: error: '2' is no position in a list of 2\n    hint: positions count from "
+      "0");
+  for (const std::string step : {"-1", "1x", "99999999999999999999"}) {
     const std::string text = "train.augment." + step + ".p=0.5";
-    EXPECT_EQ(problem(text), "override '" + text + "':15: error: '" + step +
-                                 "' is no position in a list of 2\n    hint: positions count from 0");
+    EXPECT_EQ(problem(text), "override '" + text + "':15: error: there is no '" + step +
+                                 "' in a list of 2\n    hint: it holds: flip, crop");
   }
+  EXPECT_EQ(problem("train.augment.flup.p=0.5"),
+            "override 'train.augment.flup.p=0.5':15: error: there is no 'flup' in a list of 2\n    hint: did you mean "
+            "'flip'?");
 }
 
 TEST(Override, IsThePlaceOfWhatItSets) {

@@ -15,6 +15,8 @@ namespace {
 constexpr auto kBetweenBars = std::chrono::milliseconds(100);
 constexpr int kBarWidth = 20;
 
+}  // namespace
+
 std::string duration_text(double seconds) {
   const auto whole = static_cast<std::int64_t>(seconds);
   if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
@@ -26,8 +28,6 @@ std::size_t terminal_width() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
-
-}  // namespace
 
 Console::Console() : terminal_(::isatty(STDERR_FILENO) == 1) {}
 

@@ -8,6 +8,12 @@
 
 namespace kd::cli {
 
+/// "1h05m", "3m07s" or "12s".
+std::string duration_text(double seconds);
+
+/// Of the terminal behind standard error; 80 where there is none.
+std::size_t terminal_width();
+
 class Console final : public Progress {
  public:
   Console();

@@ -74,6 +74,10 @@ std::string option_hint(const CLI::App& app, const std::vector<std::string>& arg
 /// Examples of each command, shown below its options.
 void add_examples(CLI::App& app) {
   const std::map<std::string, std::string> examples = {
+      {"sweep",
+       "kdrun sweep recipes/mnist/grid.toml --profile small\n"
+       "  kdrun sweep R.toml --grid 'stage.student.scheme.losses.kd.temperature=[1, 4]' --seeds 0,1,2 --jobs 2\n"
+       "  kdrun sweep R.toml --dry-run"},
       {"validate", "kdrun validate R.toml --profile small"},
       {"config", "kdrun config R.toml\n  kdrun config R.toml --explain stage.student.ema"},
       {"list", "kdrun list\n  kdrun list loss --libraries"},
@@ -102,9 +106,11 @@ int run(const std::vector<std::string>& arguments) {
       "  kdrun recipes/ekd.toml --profile small --seed 1     a profile of the recipe, another seed\n"
       "  kdrun R.toml train.epochs=5 --dry-run               a setting changed, and everything checked\n"
       "  kdrun describe loss kd                              what a component takes\n"
+      "  kdrun sweep R.toml --seeds 0,1,2                    over seeds, and over what [sweep] varies\n"
       "  kdrun compare runs/ekd/*                            mean and deviation over seeds\n"
       "kdrun COMMAND --help shows what a command takes.");
   kd::cli::add_run(app, arguments);
+  kd::cli::add_sweep(app);
   kd::cli::add_validate(app);
   kd::cli::add_config(app);
   kd::cli::add_list(app);

@@ -5,8 +5,10 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/event_stream.h"
 #include "data/training_data.h"
 #include "engine/experiment.h"
+#include "engine/metric.h"
 #include "engine/stop.h"
 #include "engine/summary.h"
 
@@ -16,8 +18,9 @@ namespace {
 struct RunArguments {
   RecipeArguments recipe;
   std::string runs_folder = "runs";
-  bool fresh = false, dry_run = false, deterministic = false, json = false;
-  std::int64_t max_steps = 0;
+  bool fresh = false, dry_run = false, deterministic = false, json = false, events = false;
+  std::int64_t max_steps = 0, share = 1;
+  std::string metric;
 };
 
 void print_json(const RunResult& result) {
@@ -58,6 +61,11 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--deterministic", given->deterministic, "only operations that give the same bits every time");
   command->add_flag("--json", given->json, "the results as JSON on stdout");
+  command->add_flag("--events", given->events, "what happens as lines of JSON on stdout, for programs that watch");
+  command->add_option("--metric", given->metric,
+                      "prints one number as the last line: STAGE[/NETWORK]/SPLIT/NAME, as student/validation/top1");
+  command->add_option("--share", given->share, "one of so many runs side by side: takes that part of the memory")
+      ->check(CLI::PositiveNumber);
   command->callback([given, arguments] {
     const ExperimentPlan plan = given->recipe.read();
     const RunOptions options{.data_root = data_root(given->recipe.data_root),
@@ -65,7 +73,10 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
                              .fresh = given->fresh,
                              .deterministic = given->deterministic,
                              .max_steps = given->max_steps,
+                             .memory_share = 1.0 / static_cast<double>(given->share),
                              .arguments = arguments};
+    const auto metric =
+        given->metric.empty() ? std::nullopt : std::make_optional(find_metric(given->metric, plan, options.data_root));
     Console console;
     if (given->dry_run) {
       check_experiment(plan, options, console);
@@ -78,12 +89,15 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
       return;
     }
     watch_stop_signals();
-    const RunResult result = run_experiment(plan, options, console);
+    EventStream events(console);
+    const RunResult result = run_experiment(plan, options, given->events ? static_cast<Progress&>(events) : console);
+    if (given->events) return;
     if (given->json) return print_json(result);
     const std::string& profile = given->recipe.options.profile;
     const std::string title = plan.title.empty() ? plan.recipe_name : plan.title;
     fmt::print("\n{}{}\n{}run folder: {}\n", title, profile.empty() ? "" : fmt::format(" (profile '{}')", profile),
                result_text(result.stages, plan), result.folder.string());
+    if (metric) fmt::print("{}\n", read_metric(*metric, result));
   });
 }
 

@@ -204,7 +204,7 @@ void AnalysedModel::estimate_statistics(Split split, std::int64_t most) {
   const std::int64_t count = std::min(most, samples.samples());
   BatchNormEstimate estimate(*stored().model().module());
   for (std::int64_t begin = 0; begin < count; begin += train_.evaluation_batch_size)
-    forward(images(split, begin, std::min(train_.evaluation_batch_size, count - begin)));
+    forward(images(split, begin, std::min(train_.evaluation_batch_size, count - begin)), {}, Gradient::kNone);
 }
 
 std::unique_ptr<AnalysedModel> load_analysed(const std::filesystem::path& run, const std::string& stage,

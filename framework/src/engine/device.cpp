@@ -102,10 +102,22 @@ std::string describe_device(at::Device device) {
   return fmt::format("cpu ({}, {} thread(s))", proc_value("/proc/cpuinfo", "model name"), at::get_num_threads());
 }
 
-std::int64_t free_memory(at::Device device) {
+namespace {
+
+double memory_share = 1;
+
+std::int64_t all_free_memory(at::Device device) {
   if (!device.is_cpu()) return free_gpu_bytes().value_or(std::int64_t{4} << 30);
   return std::strtoll(proc_value("/proc/meminfo", "MemAvailable").c_str(), nullptr, 10) * 1024;
 }
+
+}  // namespace
+
+std::int64_t free_memory(at::Device device) {
+  return static_cast<std::int64_t>(static_cast<double>(all_free_memory(device)) * memory_share);
+}
+
+void set_memory_share(double share) { memory_share = share; }
 
 std::string device_identity(at::Device device) {
   const auto facts = device.is_cuda() ? gpu_facts(device.index()) : std::nullopt;

@@ -44,8 +44,10 @@ KD_API bool use_channels_last(const TrainSettings& settings, bool convolutional)
 KD_API std::string describe_device(at::Device device);
 
 /// Bytes that are free on it: of a GPU what its driver says, 4 GiB where it says nothing; of the CPU what the system
-/// could give to programs.
+/// could give to programs. Of that the share of this process.
 KD_API std::int64_t free_memory(at::Device device);
+/// The share, in (0, 1], of the free memory that this process takes for its own: others run beside it.
+KD_API void set_memory_share(double share);
 
 /// What results on this device depend on beside its type: the name of a GPU.
 KD_API std::string device_identity(at::Device device);

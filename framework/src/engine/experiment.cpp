@@ -48,6 +48,10 @@ class LoggingProgress final : public Progress {
     log(to_line(summary));
     inner_.epoch(summary);
   }
+  void began(const std::filesystem::path& run) override { inner_.began(run); }
+  void finished(const std::string& stage, bool reused, double seconds) override {
+    inner_.finished(stage, reused, seconds);
+  }
 
  private:
   void log(const std::string& line) {
@@ -161,12 +165,14 @@ std::vector<std::unique_ptr<Analysis>> make_analyses(const ExperimentPlan& plan,
   return analyses;
 }
 
-/// What the stages of a run share, before the first of them.
+}  // namespace
+
 RunContext make_context(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
   const at::Device device = choose_device(plan.device);
   use_own_stream(device);
   flush_denormals();
   use_deterministic_algorithms(options.deterministic);
+  set_memory_share(options.memory_share);
   return {.plan = plan,
           .device = device,
           .data_root = options.data_root,
@@ -182,6 +188,8 @@ RunContext make_context(const ExperimentPlan& plan, const RunOptions& options, P
           .data = std::make_shared<TrainingDataStore>(options.data_root, static_cast<std::uint64_t>(plan.seed), device,
                                                       [&progress](const std::string& line) { progress.warn(line); })};
 }
+
+namespace {
 
 /// Everything that can be known to be wrong before training, in one error; returns the analyses.
 std::vector<std::unique_ptr<Analysis>> check(const RunContext& context) {
@@ -217,6 +225,7 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
                                        outcome.stage, outcome.folder.string()));
     }
     folder.set_status("running", "", to_json(result.stages).dump());
+    context.progress.finished(outcome.stage, outcome.reused, outcome.seconds);
   });
   folder.write_summary(summary_table(result.stages));
   if (analyses.empty()) return;
@@ -251,6 +260,7 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
                     .device = describe_device(context.device),
                     .max_steps = options.max_steps});
   logging.keep_in(folder);
+  logging.began(folder.path());
   context.sinks = folder.sinks();
   RunResult result{.folder = folder.path(), .stages = {}};
   try {

@@ -15,6 +15,7 @@ struct KD_API RunOptions {
   bool fresh = false;
   bool deterministic = false;
   std::int64_t max_steps = 0;
+  double memory_share = 1;             ///< of the free memory that caches may take, where runs go on side by side
   std::vector<std::string> arguments;  ///< for run.json
   Group* group = &Group::alone();      ///< the processes that train together; the first alone writes and speaks
 };
@@ -23,6 +24,9 @@ struct KD_API RunResult {
   std::filesystem::path folder;  ///< empty in all processes but the first
   std::vector<StageResult> stages;
 };
+
+/// What the stages of a run share, before the first of them.
+KD_API RunContext make_context(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);
 
 /// Runs the plan. Where it throws, run.json of its folder says why.
 KD_API RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress);

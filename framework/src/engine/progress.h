@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -42,6 +43,10 @@ class KD_API Progress {
   /// Called after every step; decides itself how often it shows something.
   virtual void step(const StepProgress& progress) = 0;
   virtual void epoch(const EpochSummary& summary) = 0;
+  /// The run has its folder.
+  virtual void began(const std::filesystem::path& /*run*/) {}
+  /// A stage is there: trained, or found as trained before.
+  virtual void finished(const std::string& /*stage*/, bool /*reused*/, double /*seconds*/) {}
 };
 
 /// For those whom nobody watches, such as a process that is not the first of its group.

@@ -6,11 +6,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <set>
 #include <thread>
 
+#include "engine/device.h"
 #include "kd/logits.h"
 #include "kd/plugin.h"
 #include "kd/schedule.h"
@@ -234,6 +237,20 @@ void try_steps(const StagePlan& plan, StageParts& parts) {
         fmt::format("the last batch of an epoch has one image, with which a step fails: {}", message_of(error)),
         "drop_last = true, or another batch_size");
   }
+}
+
+double time_step(const StagePlan& plan, StageParts& parts) {
+  const std::int64_t rows = std::min(parts.samples(), plan.train.batch_size);
+  TrialUpdater updater(plan, parts.data().classes());
+  double shortest = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 4; ++i) {  // the first warms up
+    const auto begin = std::chrono::steady_clock::now();
+    parts.step(trial_batch(parts, rows), 0, updater);
+    synchronize(parts.training_data().train.labels().device());
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (i > 0) shortest = std::min(shortest, seconds);
+  }
+  return shortest;
 }
 
 }  // namespace kd

@@ -19,4 +19,8 @@ void warn_of_settings(const StagePlan& plan, const RunContext& context);
 /// feature, a width, an augmentation, a loss that is no scalar, no loss at all.
 void try_steps(const StagePlan& plan, StageParts& parts);
 
+/// Seconds of a step on a whole batch, without the optimizer's part: the shortest of three. The stage's parts are
+/// prepared for a trial.
+double time_step(const StagePlan& plan, StageParts& parts);
+
 }  // namespace kd

@@ -118,22 +118,17 @@ void place_all(Value& value, const Location& location) {
   }
 }
 
-/// The value under one step of an override's path, made if it is a new key of a table; null where there can be none.
+/// The value under one step of a path, made if it is a new key of a table; null where there can be none.
 Value* descend(Value& at, const std::string& step, bool stage_list, const Location& location,
                Diagnostics& diagnostics) {
   if (at.is_list()) {
-    if (stage_list) {
-      Value* stage = find_stage(at, step);
-      if (stage == nullptr) {
-        diagnostics.error(location, fmt::format("there is no stage '{}'", step),
-                          name_hint(step, stage_names(at), "stages"));
-      }
-      return stage;
+    if (!stage_list) return find_item(at, step, location, diagnostics);
+    Value* stage = find_stage(at, step);
+    if (stage == nullptr) {
+      diagnostics.error(location, fmt::format("there is no stage '{}'", step),
+                        name_hint(step, stage_names(at), "stages"));
     }
-    if (is_list_position(step) && std::stoul(step) < at.as_list().size()) return &at.as_list()[std::stoul(step)];
-    diagnostics.error(location, fmt::format("'{}' is no position in a list of {}", step, at.as_list().size()),
-                      "positions count from 0");
-    return nullptr;
+    return stage;
   }
   if (!at.is_table()) {
     diagnostics.error(location, fmt::format("there is no '{}' in {}", step, at.kind_name()));
@@ -147,57 +142,101 @@ Value* descend(Value& at, const std::string& step, bool stage_list, const Locati
   return at.find(step);
 }
 
+/// What an item of a list is called.
+std::vector<std::string> names_of(const Value& item) {
+  std::vector<std::string> names;
+  for (const char* key : {"name", "type"}) {
+    const Value* name = item.find(key);
+    if (name != nullptr && name->is_string()) names.push_back(name->as_string());
+  }
+  return names;
+}
+
 }  // namespace
 
-void apply_override(Value& recipe, const std::string& text, Diagnostics& diagnostics) {
+Value* find_item(Value& list, const std::string& step, const Location& location, Diagnostics& diagnostics,
+                 const std::string& noun) {
+  Value::List& items = list.as_list();
+  if (is_list_position(step)) {
+    if (std::stoul(step) < items.size()) return &items[std::stoul(step)];
+    diagnostics.error(location, fmt::format("'{}' is no position in {} of {}", step, noun, items.size()),
+                      "positions count from 0");
+    return nullptr;
+  }
+  std::vector<std::string> known;
+  std::vector<Value*> found;
+  for (Value& item : items) {
+    const std::vector<std::string> names = names_of(item);
+    known.insert(known.end(), names.begin(), names.end());
+    if (std::find(names.begin(), names.end(), step) != names.end()) found.push_back(&item);
+  }
+  if (found.size() == 1) return found.front();
+  if (found.empty()) {
+    diagnostics.error(location, fmt::format("there is no '{}' in {} of {}", step, noun, items.size()),
+                      known.empty() ? "positions count from 0" : name_hint(step, known, "it holds"));
+  } else {
+    diagnostics.error(location, fmt::format("there are {} '{}' in {} of {}", found.size(), step, noun, items.size()),
+                      "say which by its position, counted from 0");
+  }
+  return nullptr;
+}
+
+Setting parse_override(const std::string& text, Diagnostics& diagnostics) {
   const auto source = std::make_shared<const std::string>("override '" + text + "'");
   const auto place = [&source](std::size_t offset) { return Location{source, 1, static_cast<int>(offset) + 1}; };
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
     diagnostics.error(place(0), "an override reads key=value", "for example train.epochs=5");
-    return;
+    return {};
   }
-  Value value;
+  Setting setting{.path = text.substr(0, equals), .value = {}, .location = place(0), .counts_columns = true};
   try {
-    value = Value::parse(std::string_view(text).substr(equals + 1));
+    setting.value = Value::parse(std::string_view(text).substr(equals + 1));
   } catch (const RecipeError&) {
     const std::string given = text.substr(equals + 1);
-    diagnostics.error(place(equals + 1), fmt::format("'{}' is no TOML value", given),
-                      given.empty() || text.starts_with("seed=")
-                          ? ""
-                          : fmt::format("a string needs quotes, and a shell takes one pair away: '{}=\"{}\"'",
-                                        text.substr(0, equals), given));
-    return;
+    diagnostics.error(
+        place(equals + 1), fmt::format("'{}' is no TOML value", given),
+        given.empty() || setting.path == "seed"
+            ? ""
+            : fmt::format("a string needs quotes, and a shell takes one pair away: '{}=\"{}\"'", setting.path, given));
+    return {};
   }
-  place_all(value, place(equals + 1));
+  place_all(setting.value, place(equals + 1));
+  return setting;
+}
+
+void apply_setting(Value& recipe, const Setting& setting, Diagnostics& diagnostics) {
   Value* at = &recipe;
   bool stage_list = false;
-  std::size_t begin = 0;
-  Value* parent = nullptr;
-  std::string step;
-  while (begin <= equals) {
-    const std::size_t end = std::min(text.find('.', begin), equals);
-    step = text.substr(begin, end - begin);
+  for (std::size_t begin = 0; begin <= setting.path.size();) {
+    const std::size_t end = std::min(setting.path.find('.', begin), setting.path.size());
+    const std::string step = setting.path.substr(begin, end - begin);
+    Location place = setting.location;
+    if (setting.counts_columns) place.column += static_cast<int>(begin);
     if (step.empty()) {
-      diagnostics.error(place(begin), "a key is missing here");
+      diagnostics.error(place, "a key is missing here");
       return;
     }
-    parent = at;
+    Value* parent = at;
     const bool existed = !at->is_table() || at->find(step) != nullptr;
-    at = descend(*at, step, stage_list, place(begin), diagnostics);
+    at = descend(*at, step, stage_list, place, diagnostics);
     if (at == nullptr) return;
-    if (!existed) parent->as_table().back().key_location = place(begin);
+    if (!existed) parent->as_table().back().key_location = place;
     stage_list = parent == &recipe && step == "stage";
     begin = end + 1;
-    if (end == equals) break;
   }
-  if (value.is_table() && stage_list && at->is_list()) {
-    merge_stages_by_name(*at, value, diagnostics);
-  } else if (value.is_table()) {
-    merge(*at, value, diagnostics);
+  if (setting.value.is_table() && stage_list && at->is_list()) {
+    merge_stages_by_name(*at, setting.value, diagnostics);
+  } else if (setting.value.is_table()) {
+    merge(*at, setting.value, diagnostics);
   } else {
-    *at = std::move(value);
+    *at = setting.value;
   }
+}
+
+void apply_override(Value& recipe, const std::string& text, Diagnostics& diagnostics) {
+  const Setting setting = parse_override(text, diagnostics);
+  if (!setting.path.empty()) apply_setting(recipe, setting, diagnostics);
 }
 
 }  // namespace kd

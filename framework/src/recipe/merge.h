@@ -21,7 +21,24 @@ void merge(Value& base, const Value& over, Diagnostics& diagnostics);
 /// Reads a recipe file and everything it extends, the file itself laid on top.
 Value read_with_bases(const std::string& file);
 
-/// Applies "a.b.c=value"; a step of the path is a key, the name of a stage, or the position in a list.
+/// The item of a list that a step of a path means: by its position, or by a `type` or `name` that it alone has. Reports
+/// what is wrong and gives null where there is none. `noun` is what messages call the list.
+Value* find_item(Value& list, const std::string& step, const Location& location, Diagnostics& diagnostics,
+                 const std::string& noun = "a list");
+
+/// A value for one place of a recipe, "stage.student.scheme.losses.kd.weight".
+struct Setting {
+  std::string path;  ///< a step is a key, the name of a stage, or what find_item() takes
+  Value value;
+  Location location;            ///< of the path
+  bool counts_columns = false;  ///< whether a step of the path stands as far behind `location` as its text says
+};
+
+/// Reads "a.b.c=value". Reports what is wrong and gives a setting without a path then.
+Setting parse_override(const std::string& text, Diagnostics& diagnostics);
+/// Lays a setting on a recipe: a table is merged, anything else replaces.
+void apply_setting(Value& recipe, const Setting& setting, Diagnostics& diagnostics);
+/// Both.
 void apply_override(Value& recipe, const std::string& text, Diagnostics& diagnostics);
 
 }  // namespace kd

@@ -10,7 +10,9 @@
 #include <sstream>
 
 #include "recipe/merge.h"
+#include "recipe/planner.h"
 #include "recipe/settings.h"
+#include "recipe/sweep_table.h"
 #include "recipe/toml_reader.h"
 #include "recipe/unknown_keys.h"
 
@@ -53,7 +55,6 @@ class Planner {
     std::vector<std::string> known = names_of(own);
     known.insert(known.end(), {"extends", "train", "stage", "profile", "sweep"});
     report_unknown_keys(recipe, "recipe", own, known, diagnostics_);
-    refuse_sweep(recipe);
     Diagnostics found;
     const Value top = resolve_table(own, select(recipe, own), "recipe", catalog_, found);
     report_once(found);
@@ -95,14 +96,6 @@ class Planner {
   void check_device(const std::string& device, const Value& value) {
     if (is_device_name(device)) return;
     diagnostics_.error(value.location, fmt::format("'{}' is no device", device), "auto, cpu, cuda or cuda:N");
-  }
-
-  void refuse_sweep(const Value& recipe) {
-    for (const Member& member : recipe.as_table()) {
-      if (member.key != "sweep") continue;
-      diagnostics_.error(member.key_location, "recipe: 'sweep' is a word kept for later: kdrun has no sweeps yet",
-                         "give each setting as an override: kdrun R.toml stage.S.scheme.temperature=4 --seed 1");
-    }
   }
 
   /// Keys only: values are checked in the stages that use them.
@@ -374,10 +367,6 @@ void apply_profile(Value& recipe, const std::string& name, const std::string& fi
   merge(recipe, copy, diagnostics);
 }
 
-}  // namespace
-
-namespace {
-
 /// The names in "small,at".
 std::vector<std::string> profile_names(const std::string& list) {
   std::vector<std::string> names;
@@ -386,9 +375,23 @@ std::vector<std::string> profile_names(const std::string& list) {
   return names;
 }
 
-/// What is wrong in the profiles that are not laid on the recipe, and only there.
-void check_other_profiles(const Value& recipe, const std::string& file, const std::vector<std::string>& chosen,
-                          const ComponentCatalog& catalog, Diagnostics& diagnostics) {
+}  // namespace
+
+Value read_laid(const std::string& file, const RecipeOptions& options, Diagnostics& diagnostics) {
+  Value recipe = read_with_bases(file);
+  for (const std::string& name : profile_names(options.profile)) apply_profile(recipe, name, file, diagnostics);
+  for (const std::string& text : options.overrides) apply_override(recipe, text, diagnostics);
+  return recipe;
+}
+
+ExperimentPlan plan_recipe(const Value& recipe, const ComponentCatalog& catalog, Diagnostics& diagnostics) {
+  return Planner(catalog, diagnostics).plan(recipe);
+}
+
+void check_other_profiles(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog,
+                          Diagnostics& diagnostics) {
+  const Value recipe = read_with_bases(file);
+  const std::vector<std::string> chosen = profile_names(options.profile);
   const Value* profiles = recipe.find("profile");
   if (profiles == nullptr || !profiles->is_table()) return;
   const auto is_same = [](const Problem& a, const Problem& b) {
@@ -402,6 +405,7 @@ void check_other_profiles(const Value& recipe, const std::string& file, const st
     Diagnostics found;
     apply_profile(laid, profile.key, file, found);
     Planner(catalog, found).plan(laid);
+    read_sweep_table(laid, found);
     for (const Problem& problem : found.problems()) {
       const auto known = [&](const Problem& other) { return is_same(problem, other); };
       if (std::any_of(plain.problems().begin(), plain.problems().end(), known) ||
@@ -412,20 +416,19 @@ void check_other_profiles(const Value& recipe, const std::string& file, const st
   }
 }
 
-}  // namespace
-
-ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog) {
-  Value recipe = read_with_bases(file);
-  Diagnostics diagnostics;
-  const Value as_written = recipe;
-  const std::vector<std::string> profiles = profile_names(options.profile);
-  for (const std::string& name : profiles) apply_profile(recipe, name, file, diagnostics);
-  for (const std::string& text : options.overrides) apply_override(recipe, text, diagnostics);
-  ExperimentPlan plan = Planner(catalog, diagnostics).plan(recipe);
-  check_other_profiles(as_written, file, profiles, catalog, diagnostics);
-  diagnostics.throw_if_any();
+void name_plan(ExperimentPlan& plan, const std::string& file) {
   plan.recipe_file = file;
   plan.recipe_name = std::filesystem::path(file).stem().string();
+}
+
+ExperimentPlan read_recipe(const std::string& file, const RecipeOptions& options, const ComponentCatalog& catalog) {
+  Diagnostics diagnostics;
+  const Value recipe = read_laid(file, options, diagnostics);
+  ExperimentPlan plan = plan_recipe(recipe, catalog, diagnostics);
+  read_sweep_table(recipe, diagnostics);
+  check_other_profiles(file, options, catalog, diagnostics);
+  diagnostics.throw_if_any();
+  name_plan(plan, file);
   return plan;
 }
 

@@ -253,23 +253,23 @@ namespace {
 bool is_change_of_list(const Value& given) {
   return given.is_table() && !given.as_table().empty() &&
          std::all_of(given.as_table().begin(), given.as_table().end(),
-                     [](const Member& member) { return is_list_position(member.key); });
+                     [](const Member& member) { return is_list_position(member.key) || member.value.is_table(); });
 }
 
-/// Lays an override such as losses.1.temperature=8, which comes as a table of positions, on a list of the defaults.
+/// Lays an override such as losses.kd.temperature=8, which comes as a table of positions or types, on a list of the
+/// defaults.
 Value change_default_list(const Value& list, const Value& changes, const std::string& what, Diagnostics& diagnostics) {
   Value result = list;
   place_at_default(result);
   for (const Member& member : changes.as_table()) {
-    const std::string& key = member.key;
-    if (std::stoul(key) >= list.as_list().size()) {
-      diagnostics.error(
-          member.key_location,
-          fmt::format("{}: '{}' is no position in the default list of {}", what, key, list.as_list().size()),
-          "positions count from 0; a list of your own is written [ ... ]");
+    Diagnostics found;
+    if (Value* item = find_item(result, member.key, member.key_location, found, "the default list")) {
+      merge(*item, member.value, diagnostics);
       continue;
     }
-    merge(result.as_list()[std::stoul(key)], member.value, diagnostics);
+    const Problem& problem = found.problems().front();
+    diagnostics.error(problem.location, fmt::format("{}: {}", what, problem.message),
+                      problem.hint + "; a list of your own is written [ ... ]");
   }
   return result;
 }

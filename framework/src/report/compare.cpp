@@ -6,270 +6,480 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
-#include "files/atomic_file.h"
 #include "kd/diagnostics.h"
-#include "kd/value.h"
-#include "recipe/toml_reader.h"
-#include "report/table_views.h"
 
 namespace kd {
 namespace {
 
-using Names = std::vector<std::string>;
+/// More settings than this are told below the table, group by group.
+constexpr std::size_t kMostSettings = 8;
 
-Spread spread_of(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  const double mean = sum / static_cast<double>(values.size());
-  double squares = 0;
-  for (const double value : values) squares += (value - mean) * (value - mean);
-  return {mean, values.size() < 2 ? std::numeric_limits<double>::quiet_NaN()
-                                  : std::sqrt(squares / static_cast<double>(values.size() - 1))};
-}
-
-bool same_columns(const Table& a, const Table& b) {
-  return std::equal(
-      a.columns.begin(), a.columns.end(), b.columns.begin(), b.columns.end(),
-      [](const Column& one, const Column& other) { return one.name == other.name && one.type == other.type; });
-}
-
-/// The same table of several runs. Rows keep the order in which they first come.
-ComparedTable merge(const std::string& file, const std::vector<Table>& tables) {
-  const Table& first = tables.front();
-  ComparedTable merged{.file = file, .name_columns = {}, .number_columns = {}, .rows = {}};
-  std::vector<std::size_t> names, numbers;
-  for (std::size_t column = 0; column < first.columns.size(); ++column) {
-    const bool is_name = first.columns[column].type == ColumnType::kText;
-    (is_name ? names : numbers).push_back(column);
-    (is_name ? merged.name_columns : merged.number_columns).push_back(first.columns[column]);
-  }
-  std::vector<std::vector<std::vector<double>>> values;  // of each row and number column, over runs
-  for (const Table& table : tables) {
-    if (!same_columns(table, first)) continue;
-    std::map<Names, std::size_t> seen;  // rows of one name by their order
-    for (const Row& row : table.rows) {
-      ComparedRow compared;
-      for (const std::size_t column : names) compared.names.push_back(shown(row[column], ColumnType::kText));
-      std::size_t nth = seen[compared.names]++;
-      auto found = std::find_if(merged.rows.begin(), merged.rows.end(),
-                                [&](const ComparedRow& other) { return other.names == compared.names && nth-- == 0; });
-      if (found == merged.rows.end()) {
-        values.emplace_back(numbers.size());
-        found = merged.rows.insert(found, std::move(compared));
-      }
-      ++found->runs;
-      auto& of_row = values[static_cast<std::size_t>(found - merged.rows.begin())];
-      for (std::size_t i = 0; i < numbers.size(); ++i) of_row[i].push_back(row[numbers[i]].number());
-    }
-  }
-  for (std::size_t row = 0; row < merged.rows.size(); ++row) {
-    for (const auto& column : values[row]) merged.rows[row].numbers.push_back(spread_of(column));
-  }
-  return merged;
-}
-
-/// The tables of a run without their endings; figures keep their numbers in files of another kind.
-std::vector<std::string> tables_of(const std::filesystem::path& run) {
-  std::vector<std::string> files = {"summary"};
-  std::set<std::string> analyses;
-  if (std::filesystem::is_directory(run / "analysis")) {
-    for (const auto& item : std::filesystem::directory_iterator(run / "analysis")) {
-      const std::string name = item.path().filename().string();
-      if (name.ends_with(".json") && !name.ends_with(".figure.json"))
-        analyses.insert("analysis/" + item.path().stem().string());
-    }
-  }
-  files.insert(files.end(), analyses.begin(), analyses.end());
-  return files;
-}
-
-/// "stage.student.scheme.temperature" → "4": the leaves of a recipe. Items of a list are called by their name or place.
-void flatten(const Value& value, const std::string& path, std::map<std::string, std::string>& leaves) {
-  const auto below = [&path](const std::string& key) { return path.empty() ? key : path + "." + key; };
-  if (value.is_table()) {
-    for (const Member& member : value.as_table()) flatten(member.value, below(member.key), leaves);
-  } else if (value.is_list() && !value.as_list().empty() && value.as_list().front().is_table()) {
-    for (std::size_t i = 0; i < value.as_list().size(); ++i) {
-      const Value* name = value.as_list()[i].find("name");
-      flatten(value.as_list()[i], below(name != nullptr && name->is_string() ? name->as_string() : std::to_string(i)),
-              leaves);
-    }
-  } else {
-    leaves[path] = value.to_toml();
-  }
-}
-
-struct Run {
-  std::filesystem::path folder;
-  std::string seed;
-  Value settings;
+/// What rows of several runs are one row: the group, the texts, and the how manieth of these texts it is.
+struct RowKey {
+  std::size_t group;
+  std::vector<std::string> texts;
+  std::size_t nth;
+  auto operator<=>(const RowKey&) const = default;
 };
 
-/// Why a run must not be averaged with others; empty where nothing speaks against it.
-std::string why_not(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) return "there is no such folder";
-  if (!std::filesystem::exists(folder / "run.json")) {
-    const bool holds_runs =
-        std::any_of(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator(),
-                    [](const auto& item) { return std::filesystem::exists(item.path() / "run.json"); });
-    return "it is no run folder: it holds no run.json" +
-           (holds_runs ? fmt::format("; the runs in it are {}/*", folder.string()) : std::string());
-  }
-  const auto facts = nlohmann::json::parse(read_text(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
-  if (!facts.is_object()) return "its run.json is damaged";
-  if (const std::string status = facts.value("status", ""); status != "ok") return "its status is '" + status + "'";
-  if (!facts.value("whole", true))
-    return fmt::format("each of its stages was ended after {} steps (--max-steps)", facts.value("max_steps", 0));
-  for (const char* file : {"summary.json", "resolved.toml"}) {
-    if (!std::filesystem::exists(folder / file)) return std::string("it holds no ") + file;
-  }
-  return "";
+struct FoundRow {
+  RowKey key;
+  std::map<std::string, std::vector<double>> by_seed;  ///< the metrics of each run
+};
+
+std::vector<std::string> names_of(const std::vector<Column>& columns) {
+  std::vector<std::string> names;
+  for (const Column& column : columns) names.push_back(column.name);
+  return names;
 }
 
-Run read_run(const std::filesystem::path& folder) {
-  Value settings = read_toml_file((folder / "resolved.toml").string());
-  const Value* seed = settings.find("seed");
-  Run run{folder, seed == nullptr ? "" : seed->to_toml(), std::move(settings)};
-  for (const char* key : {"seed", "device"}) run.settings.erase(key);
-  return run;
+std::size_t place_of(const std::vector<Column>& columns, const std::string& name) {
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const Column& column) { return column.name == name; });
+  return static_cast<std::size_t>(found - columns.begin());
 }
 
-void name_differences(std::vector<ComparedGroup>& groups, const std::vector<Value>& settings) {
-  std::vector<std::map<std::string, std::string>> leaves(settings.size());
-  for (std::size_t i = 0; i < settings.size(); ++i) flatten(settings[i], "", leaves[i]);
-  const auto alike = [&leaves](const std::string& key, const std::string& value) {
-    return std::all_of(leaves.begin(), leaves.end(), [&](const auto& other) {
-      const auto found = other.find(key);
-      return found != other.end() && found->second == value;
-    });
-  };
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    for (const auto& [key, value] : leaves[i]) {
-      if (!alike(key, value)) groups[i].differences.push_back(key + " = " + value);
+bool is_measure(const Column& column) { return column.type != ColumnType::kText; }
+
+/// The first table of the name among the runs.
+Table example_of(const RunSet& set, const std::string& name) {
+  std::vector<std::string> known;
+  for (const RunGroup& group : set.groups) {
+    for (const FinishedRun& run : group.runs) {
+      if (auto table = read_table(run.folder, name)) return *std::move(table);
+      for (const std::string& other : table_names(run.folder)) known.push_back(other);
     }
   }
+  std::sort(known.begin(), known.end());
+  known.erase(std::unique(known.begin(), known.end()), known.end());
+  throw RecipeError({}, fmt::format("no run has a table '{}'", name), name_hint(name, known, "tables"));
 }
 
-std::string shown_spread(const Spread& spread, ColumnType type) {
-  if (std::isnan(spread.mean) || std::isnan(spread.deviation)) return shown(spread.mean, type);
-  if (type == ColumnType::kCount && spread.deviation == 0) return shown(spread.mean, type);
-  const ColumnType with_decimals = type == ColumnType::kCount ? ColumnType::kSeconds : type;
-  return shown(spread.mean, with_decimals) + " ± " + shown(spread.deviation, with_decimals);
+std::vector<Column> chosen_metrics(const Table& table, const std::vector<std::string>& wanted) {
+  std::vector<Column> metrics;
+  if (wanted.empty()) {
+    std::copy_if(table.columns.begin(), table.columns.end(), std::back_inserter(metrics), [](const Column& column) {
+      return column.shown && (column.type == ColumnType::kShare || column.type == ColumnType::kNumber);
+    });
+    return metrics;
+  }
+  std::vector<Column> known;
+  std::copy_if(table.columns.begin(), table.columns.end(), std::back_inserter(known), is_measure);
+  for (const std::string& name : wanted) {
+    const std::size_t place = place_of(known, name);
+    if (place == known.size())
+      throw RecipeError({}, fmt::format("the table '{}' has no number '{}'", table.name, name),
+                        name_hint(name, names_of(known), "its numbers"));
+    metrics.push_back(known[place]);
+  }
+  return metrics;
 }
 
-/// A compared table as people read it: each number with its spread.
-Table as_table(const ComparedTable& compared, std::size_t runs) {
-  Table table{.name = compared.file, .caption = compared.file, .columns = compared.name_columns, .rows = {}};
-  table.columns.insert(table.columns.end(), compared.number_columns.begin(), compared.number_columns.end());
-  const bool some_lack = std::any_of(compared.rows.begin(), compared.rows.end(),
-                                     [runs](const ComparedRow& row) { return row.runs != runs; });
-  if (some_lack) table.columns.push_back({"runs", ColumnType::kCount});
-  for (const ComparedRow& compared_row : compared.rows) {
-    Row row(compared_row.names.begin(), compared_row.names.end());
-    for (std::size_t i = 0; i < compared_row.numbers.size(); ++i)
-      row.emplace_back(shown_spread(compared_row.numbers[i], compared.number_columns[i].type));
-    if (some_lack) row.emplace_back(compared_row.runs);
+/// "student" or "pair/net_2" as stage and network.
+std::pair<std::string, std::string> split_name(const std::string& name) {
+  const std::size_t slash = name.find('/');
+  return slash == std::string::npos ? std::pair(name, std::string())
+                                    : std::pair(name.substr(0, slash), name.substr(slash + 1));
+}
+
+class Pivot {
+ public:
+  Pivot(const RunSet& set, const CompareOptions& options)
+      : set_(set), options_(options), example_(example_of(set, options.table)) {
+    result_.table = options.table;
+    result_.metrics = chosen_metrics(example_, options.metrics);
+    for (const Column& column : example_.columns) {
+      if (!is_measure(column)) texts_.push_back(column);
+    }
+    stage_ = place_of(texts_, "stage");
+    network_ = place_of(texts_, "network");
+  }
+
+  Comparison make() {
+    read_rows();
+    keep_stage();
+    name_columns();
+    add_rows();
+    compare_with_baseline();
+    sort_rows();
+    add_notes();
+    choose_columns();
+    return std::move(result_);
+  }
+
+ private:
+  void read_rows() {
+    std::map<RowKey, std::size_t> known;
+    for (std::size_t group = 0; group < set_.groups.size(); ++group) {
+      for (const FinishedRun& run : set_.groups[group].runs) {
+        const auto table = read_table(run.folder, options_.table);
+        if (!table || names_of(table->columns) != names_of(example_.columns)) {
+          without_table_.push_back(run.folder.string());
+          continue;
+        }
+        std::map<std::vector<std::string>, std::size_t> seen;
+        for (const Row& row : table->rows) {
+          RowKey key{group, {}, 0};
+          std::vector<double> numbers;
+          for (std::size_t c = 0; c < row.size(); ++c) {
+            if (!is_measure(table->columns[c])) key.texts.push_back(shown(row[c], ColumnType::kText));
+          }
+          for (const Column& metric : result_.metrics)
+            numbers.push_back(row[place_of(table->columns, metric.name)].number());
+          key.nth = seen[key.texts]++;
+          const auto [found, is_new] = known.emplace(key, rows_.size());
+          if (is_new) rows_.push_back({key, {}});
+          rows_[found->second].by_seed[run.seed] = std::move(numbers);
+        }
+      }
+    }
+    // Groups stay together, whichever run showed a row first.
+    std::stable_sort(rows_.begin(), rows_.end(),
+                     [](const FoundRow& a, const FoundRow& b) { return a.key.group < b.key.group; });
+  }
+
+  bool is_of(const FoundRow& row, const std::string& stage, const std::string& network) const {
+    return row.key.texts[stage_] == stage &&
+           (network.empty() || network_ == texts_.size() || row.key.texts[network_] == network);
+  }
+
+  void require_stage(const std::string& option, const std::string& name) const {
+    if (stage_ == texts_.size())
+      throw RecipeError({}, fmt::format("{}: the table '{}' is not about stages", option, options_.table));
+    const auto [stage, network] = split_name(name);
+    std::set<std::string> known;
+    for (const FoundRow& row : all_rows_) {
+      if (is_of(row, stage, network)) return;
+      known.insert(row.key.texts[stage_]);
+      if (network_ < texts_.size()) known.insert(row.key.texts[stage_] + "/" + row.key.texts[network_]);
+    }
+    throw RecipeError({}, fmt::format("{}: no run has a stage '{}'", option, name),
+                      name_hint(name, {known.begin(), known.end()}, "stages"));
+  }
+
+  void keep_stage() {
+    all_rows_ = rows_;
+    if (options_.stage.empty()) return;
+    require_stage("--stage", options_.stage);
+    const auto [stage, network] = split_name(options_.stage);
+    std::erase_if(rows_, [&, name = std::pair(stage, network)](const FoundRow& row) {
+      return !is_of(row, name.first, name.second);
+    });
+  }
+
+  void name_columns() {
+    std::set<std::string> recipes;
+    for (const RunGroup& group : set_.groups) recipes.insert(group.runs.front().recipe);
+    several_recipes_ = recipes.size() > 1;
+    too_many_settings_ = set_.varied.size() > kMostSettings;
+    if (several_recipes_) result_.name_columns.push_back({"recipe", ColumnType::kText});
+    if (too_many_settings_) result_.name_columns.push_back({"group", ColumnType::kText});
+    for (std::size_t i = 0; i < set_.varied.size() && !too_many_settings_; ++i)
+      result_.name_columns.push_back({set_.varied[i], ColumnType::kText, set_.short_varied[i]});
+    result_.name_columns.insert(result_.name_columns.end(), texts_.begin(), texts_.end());
+  }
+
+  void add_rows() {
+    for (const FoundRow& found : rows_) {
+      ComparedRow row{.group = found.key.group, .names = {}, .runs = found.by_seed.size(), .numbers = {}};
+      const RunGroup& group = set_.groups[found.key.group];
+      if (several_recipes_) row.names.emplace_back(group.runs.front().recipe);
+      if (too_many_settings_) row.names.emplace_back(std::to_string(found.key.group + 1));
+      for (std::size_t i = 0; i < set_.varied.size() && !too_many_settings_; ++i) {
+        const auto value = group.settings.find(set_.varied[i]);
+        row.names.push_back(value == group.settings.end() ? Cell("–") : Cell(unquoted(value->second)));
+      }
+      for (const std::string& text : found.key.texts) row.names.emplace_back(text);
+      for (std::size_t m = 0; m < result_.metrics.size(); ++m) {
+        std::vector<double> values;
+        for (const auto& [seed, numbers] : found.by_seed) values.push_back(numbers[m]);
+        row.numbers.push_back({spread_of(values), std::nullopt});
+      }
+      result_.rows.push_back(std::move(row));
+    }
+  }
+
+  static std::string unquoted(const std::string& value) {
+    const bool quoted = value.size() >= 2 && value.front() == '"' && value.find('"', 1) == value.size() - 1;
+    return quoted ? value.substr(1, value.size() - 2) : value;
+  }
+
+  void compare_with_baseline() {
+    if (options_.baseline.empty()) return;
+    result_.baseline = options_.baseline;
+    const bool by_setting = options_.baseline.find('=') != std::string::npos;
+    if (by_setting) {
+      find_baseline_groups();
+    } else {
+      require_stage("--baseline", options_.baseline);
+    }
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      const FoundRow* base = by_setting ? same_row_of_baseline(rows_[i]) : baseline_stage_of(rows_[i]);
+      if (base == nullptr) continue;
+      if (base->key == rows_[i].key) {
+        result_.rows[i].is_baseline = true;
+        continue;
+      }
+      for (std::size_t m = 0; m < result_.metrics.size(); ++m) {
+        std::vector<double> differences;
+        for (const auto& [seed, numbers] : rows_[i].by_seed) {
+          const auto other = base->by_seed.find(seed);
+          if (other != base->by_seed.end()) differences.push_back(numbers[m] - other->second[m]);
+        }
+        result_.rows[i].numbers[m].difference = spread_of(differences);
+      }
+    }
+  }
+
+  /// The groups whose settings are what --baseline says; other settings may still differ between them.
+  void find_baseline_groups() {
+    const std::size_t equals = options_.baseline.find('=');
+    const std::string ending = options_.baseline.substr(0, equals), value = options_.baseline.substr(equals + 1);
+    const std::vector<std::string> keys = keys_ending(set_.varied, ending);
+    if (keys.size() != 1) {
+      throw RecipeError(
+          {}, fmt::format("--baseline: {} settings that differ between the runs end in '{}'", keys.size(), ending),
+          keys.empty() ? name_hint(ending, set_.short_varied, "settings that differ")
+                       : name_hint("", keys, "they are"));
+    }
+    baseline_key_ = keys.front();
+    std::set<std::string> values;
+    for (const RunGroup& group : set_.groups) {
+      const auto found = group.settings.find(baseline_key_);
+      if (found == group.settings.end()) continue;
+      values.insert(unquoted(found->second));
+      if (unquoted(found->second) == value) baseline_value_ = found->second;
+    }
+    if (baseline_value_.empty())
+      throw RecipeError({}, fmt::format("--baseline: no run has {} = {}", ending, value),
+                        fmt::format("values: {}", fmt::join(values, ", ")));
+  }
+
+  /// The row of the same texts in the group that has the baseline's setting and agrees in all others.
+  const FoundRow* same_row_of_baseline(const FoundRow& row) const {
+    std::map<std::string, std::string> wanted = set_.groups[row.key.group].settings;
+    wanted[baseline_key_] = baseline_value_;
+    const FoundRow* found = nullptr;
+    for (const FoundRow& other : all_rows_) {
+      if (other.key.texts != row.key.texts || other.key.nth != row.key.nth) continue;
+      const auto& settings = set_.groups[other.key.group].settings;
+      if (settings == wanted) return &other;
+      // A weight that makes up the rest moves with the setting; then the only group of the value is meant.
+      if (settings.contains(baseline_key_) && settings.at(baseline_key_) == baseline_value_)
+        found = found == nullptr ? &other : &ambiguous_;
+    }
+    return found == &ambiguous_ ? nullptr : found;
+  }
+
+  const FoundRow* baseline_stage_of(const FoundRow& row) const {
+    const auto [stage, network] = split_name(options_.baseline);
+    for (const FoundRow& other : all_rows_) {
+      if (other.key.group != row.key.group || !is_of(other, stage, network) || other.key.nth != row.key.nth) continue;
+      bool same = true;
+      for (std::size_t i = 0; i < texts_.size(); ++i)
+        same &= i == stage_ || i == network_ || other.key.texts[i] == row.key.texts[i];
+      if (same) return &other;
+    }
+    return nullptr;
+  }
+
+  void sort_rows() {
+    if (options_.sort.empty()) return;
+    const bool down = options_.sort.front() == '-';
+    const std::string name = options_.sort.substr(down ? 1 : 0);
+    std::vector<Column> named = result_.name_columns;
+    std::size_t column = place_of(named, name);
+    for (std::size_t i = 0; i < named.size() && column == named.size(); ++i) {
+      if (named[i].title == name) column = i;
+    }
+    const std::size_t metric = place_of(result_.metrics, name);
+    if (column == named.size() && metric == result_.metrics.size()) {
+      std::vector<std::string> known = names_of(result_.metrics);
+      for (const Column& one : named) known.push_back(one.title.empty() ? one.name : one.title);
+      throw RecipeError({}, fmt::format("--sort: there is no column '{}'", name), name_hint(name, known, "columns"));
+    }
+    const auto before = [&](const ComparedRow& a, const ComparedRow& b) {
+      if (metric < result_.metrics.size()) return a.numbers[metric].spread.mean < b.numbers[metric].spread.mean;
+      return comes_before(a.names[column].text(), b.names[column].text());
+    };
+    std::stable_sort(result_.rows.begin(), result_.rows.end(),
+                     [&](const ComparedRow& a, const ComparedRow& b) { return down ? before(b, a) : before(a, b); });
+  }
+
+  /// Numbers by size, before texts.
+  static bool comes_before(const std::string& a, const std::string& b) {
+    char *a_end = nullptr, *b_end = nullptr;
+    const double a_number = std::strtod(a.c_str(), &a_end), b_number = std::strtod(b.c_str(), &b_end);
+    const bool a_is = !a.empty() && *a_end == '\0', b_is = !b.empty() && *b_end == '\0';
+    return a_is && b_is ? a_number < b_number : a_is != b_is ? a_is : a < b;
+  }
+
+  void add_notes() {
+    for (std::size_t i = 0; i < set_.groups.size() && too_many_settings_; ++i) {
+      std::string text = fmt::format("group {}:", i + 1);
+      std::size_t told = 0;
+      for (const auto& [key, value] : set_.groups[i].settings) {
+        if (told++ < kMostSettings) text += fmt::format(" {} = {},", key, value);
+      }
+      if (told > kMostSettings) text += fmt::format(" and {} more,", told - kMostSettings);
+      text.pop_back();
+      result_.notes.push_back(std::move(text));
+    }
+    for (const std::string& folder : without_table_)
+      result_.notes.push_back(fmt::format("{} has no table '{}' of this shape", folder, options_.table));
+    std::size_t most = 0;
+    for (const ComparedRow& row : result_.rows) most = std::max(most, row.runs);
+    if (most == 1) result_.notes.emplace_back("one seed: nothing can be said of the spread");
+  }
+
+  void choose_columns() {
+    // A network that is its stage's only one everywhere says nothing.
+    const auto say_nothing = [&](std::size_t column) {
+      return result_.name_columns[column].name == "network" &&
+             std::all_of(result_.rows.begin(), result_.rows.end(),
+                         [&](const ComparedRow& row) { return row.names[column] == Cell("model"); });
+    };
+    for (std::size_t column = result_.name_columns.size(); column-- > 0;) {
+      const Column& one = result_.name_columns[column];
+      const auto wanted = [&](const std::string& name) { return name == one.name || name == one.title; };
+      const bool is_chosen = options_.columns.empty()
+                                 ? !say_nothing(column) && !(one.name == "stage" && !options_.stage.empty())
+                                 : std::any_of(options_.columns.begin(), options_.columns.end(), wanted);
+      if (is_chosen) continue;
+      result_.name_columns.erase(result_.name_columns.begin() + static_cast<std::ptrdiff_t>(column));
+      for (ComparedRow& row : result_.rows) row.names.erase(row.names.begin() + static_cast<std::ptrdiff_t>(column));
+    }
+  }
+
+  const RunSet& set_;
+  const CompareOptions& options_;
+  const Table example_;
+  std::vector<Column> texts_;
+  std::size_t stage_ = 0, network_ = 0;  // their places in texts_, or its size
+  std::vector<FoundRow> rows_, all_rows_;
+  std::vector<std::string> without_table_;
+  bool several_recipes_ = false, too_many_settings_ = false;
+  std::string baseline_key_, baseline_value_;
+  FoundRow ambiguous_;
+  Comparison result_;
+};
+
+std::string title_of(const Column& column) { return column.title.empty() ? column.name : column.title; }
+
+/// With decimals where a count has a spread.
+ColumnType shown_as(const Column& metric, double deviation) {
+  return metric.type == ColumnType::kCount && deviation != 0 ? ColumnType::kSeconds : metric.type;
+}
+
+std::string spread_text(const Spread& spread, const Column& metric) {
+  const double deviation = std::isnan(spread.deviation) ? 0 : spread.deviation;
+  const ColumnType type = shown_as(metric, deviation);
+  const std::string mean = shown(spread.mean, type);
+  const bool alone = std::isnan(spread.deviation) || (metric.type == ColumnType::kCount && deviation == 0);
+  return alone ? mean : mean + " ± " + shown(spread.deviation, type);
+}
+
+std::string interval_text(const Spread& spread, const Column& metric) {
+  const auto interval = interval_of(spread);
+  const ColumnType type = shown_as(metric, spread.deviation);
+  return interval ? fmt::format("[{}, {}]", shown(interval->low, type), shown(interval->high, type)) : "–";
+}
+
+std::string signed_text(double number, ColumnType type) {
+  const std::string text = shown(number, type);
+  return std::isnan(number) || text.starts_with("-") ? text : "+" + text;
+}
+
+}  // namespace
+
+Comparison compare(const RunSet& set, const CompareOptions& options) { return Pivot(set, options).make(); }
+
+Table readable(const Comparison& comparison) {
+  const bool is_one = comparison.metrics.size() == 1;
+  Table table{.name = comparison.table,
+              .caption = "mean ± standard deviation over runs" +
+                         (comparison.baseline.empty()
+                              ? std::string()
+                              : fmt::format("; differences from {} seed by seed, with their 95 % interval",
+                                            comparison.baseline)),
+              .columns = comparison.name_columns,
+              .rows = {}};
+  table.columns.push_back({"runs", ColumnType::kCount});
+  const auto add_text = [&](const std::string& name, const std::string& title) {
+    table.columns.push_back({name, ColumnType::kNumber, title});
+  };
+  for (const Column& metric : comparison.metrics) {
+    const std::string title = title_of(metric), unit = metric.type == ColumnType::kShare ? " %" : "";
+    add_text(metric.name, title + unit);
+    if (is_one) add_text(metric.name + "_interval", "95 % interval");
+    if (comparison.baseline.empty()) continue;
+    add_text(metric.name + "_difference", is_one ? "difference" : "Δ " + title);
+    if (is_one) add_text(metric.name + "_needed", "seeds needed");
+  }
+  for (const ComparedRow& compared : comparison.rows) {
+    Row row = compared.names;
+    row.emplace_back(compared.runs);
+    for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
+      const Column& metric = comparison.metrics[m];
+      const ComparedNumber& number = compared.numbers[m];
+      row.emplace_back(spread_text(number.spread, metric));
+      if (is_one) row.emplace_back(interval_text(number.spread, metric));
+      if (comparison.baseline.empty()) continue;
+      std::string difference = compared.is_baseline ? "baseline" : "–", needed = "–";
+      if (number.difference && number.difference->count > 0) {
+        const Spread& spread = *number.difference;
+        difference = signed_text(spread.mean, shown_as(metric, spread.deviation));
+        if (spread.count > 1) difference += " " + interval_text(spread, metric);
+        const auto pairs = pairs_needed(spread.mean, spread.deviation);
+        if (spread.count > 1) needed = pairs ? std::to_string(*pairs) : "> 10000";
+      }
+      row.emplace_back(difference);
+      if (is_one) row.emplace_back(needed);
+    }
     table.rows.push_back(std::move(row));
   }
   return table;
 }
 
-/// As long as people can take them in; the CSV has every difference by its group.
-constexpr std::size_t kMostDifferences = 12;
-
-}  // namespace
-
-Comparison compare_runs(const std::vector<std::filesystem::path>& runs) {
-  Comparison comparison;
-  std::vector<ComparedGroup>& groups = comparison.groups;
-  std::vector<Value> settings;  // of each group
-  std::set<std::filesystem::path> seen;
-  for (const std::filesystem::path& folder : runs) {
-    std::string reason = why_not(folder);
-    if (reason.empty() && !seen.insert(std::filesystem::canonical(folder)).second) reason = "it was named before";
-    if (!reason.empty()) {
-      comparison.left_out.push_back({folder, reason});
-      continue;
-    }
-    Run run = read_run(folder);
-    const auto found = std::find(settings.begin(), settings.end(), run.settings);
-    const auto group = static_cast<std::size_t>(found - settings.begin());
-    if (found == settings.end()) {
-      settings.push_back(std::move(run.settings));
-      groups.emplace_back();
-    }
-    const std::vector<std::string>& seeds = groups[group].seeds;
-    if (const auto same = std::find(seeds.begin(), seeds.end(), run.seed); same != seeds.end()) {
-      comparison.left_out.push_back(
-          {folder, fmt::format("it repeats seed {} of {}", run.seed,
-                               groups[group].runs[static_cast<std::size_t>(same - seeds.begin())].string())});
-      continue;
-    }
-    groups[group].runs.push_back(run.folder);
-    groups[group].seeds.push_back(run.seed);
+Table complete(const Comparison& comparison) {
+  Table table{
+      .name = comparison.table, .caption = "statistics over runs", .columns = comparison.name_columns, .rows = {}};
+  table.columns.push_back({"runs", ColumnType::kCount});
+  for (const Column& metric : comparison.metrics) {
+    const ColumnType type = metric.type == ColumnType::kCount ? ColumnType::kNumber : metric.type;
+    for (const char* ending : {"", "_deviation", "_low", "_high"})
+      table.columns.push_back({metric.name + ending, type});
+    if (comparison.baseline.empty()) continue;
+    for (const char* ending : {"_difference", "_difference_deviation", "_difference_low", "_difference_high"})
+      table.columns.push_back({metric.name + ending, type});
+    for (const char* ending : {"_pairs", "_pairs_needed"})
+      table.columns.push_back({metric.name + ending, ColumnType::kCount});
   }
-  for (ComparedGroup& group : groups) {
-    for (const std::string& file : tables_of(group.runs.front())) {
-      std::vector<Table> tables;
-      for (const auto& folder : group.runs) {
-        const std::filesystem::path path = folder / (file + ".json");
-        if (std::filesystem::exists(path)) tables.push_back(table_from_json(read_text(path), path));
+  const auto add_spread = [](Row& row, const Spread& spread) {
+    const auto interval = interval_of(spread);
+    row.insert(row.end(), {spread.mean, spread.deviation, interval ? Cell(interval->low) : Cell(),
+                           interval ? Cell(interval->high) : Cell()});
+  };
+  for (const ComparedRow& compared : comparison.rows) {
+    Row row = compared.names;
+    row.emplace_back(compared.runs);
+    for (const ComparedNumber& number : compared.numbers) {
+      add_spread(row, number.spread);
+      if (comparison.baseline.empty()) continue;
+      if (!number.difference) {
+        row.resize(row.size() + 6);
+        continue;
       }
-      group.tables.push_back(merge(file, tables));
+      add_spread(row, *number.difference);
+      const auto needed = pairs_needed(number.difference->mean, number.difference->deviation);
+      row.insert(row.end(), {number.difference->count, needed ? Cell(*needed) : Cell()});
     }
+    table.rows.push_back(std::move(row));
   }
-  name_differences(groups, settings);
-  if (!groups.empty()) return comparison;
-  std::string reasons;
-  for (const LeftOutRun& run : comparison.left_out)
-    reasons += fmt::format("\n    {}: {}", run.folder.string(), run.reason);
-  throw FileError("there is no run to compare:" + reasons);
-}
-
-std::string to_markdown(const std::vector<ComparedGroup>& groups) {
-  std::string text;
-  for (const ComparedGroup& group : groups) {
-    text += fmt::format("## {} run(s), seed {}\n\n", group.runs.size(), fmt::join(group.seeds, ", "));
-    const std::size_t shown = std::min(group.differences.size(), kMostDifferences);
-    for (std::size_t i = 0; i < shown; ++i) text += "- `" + group.differences[i] + "`\n";
-    if (shown < group.differences.size()) text += fmt::format("- … and {} more\n", group.differences.size() - shown);
-    if (shown > 0) text += '\n';
-    for (const ComparedTable& table : group.tables)
-      text += table.file + "\n\n" + to_markdown(as_table(table, group.runs.size())) + '\n';
-  }
-  return text;
-}
-
-std::string to_latex(const std::vector<ComparedGroup>& groups) {
-  std::string text;
-  for (const ComparedGroup& group : groups) {
-    text += fmt::format("% {} run(s), seed {}\n", group.runs.size(), fmt::join(group.seeds, ", "));
-    for (const std::string& difference : group.differences) text += "% " + difference + '\n';
-    for (const ComparedTable& table : group.tables) text += to_latex(as_table(table, group.runs.size())) + '\n';
-  }
-  return text;
-}
-
-std::string to_csv(const std::vector<ComparedGroup>& groups) {
-  std::string text = "group,file,row,column,runs,mean,deviation\n";
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    for (const ComparedTable& table : groups[i].tables) {
-      for (const ComparedRow& row : table.rows) {
-        for (std::size_t column = 0; column < row.numbers.size(); ++column) {
-          const Spread& number = row.numbers[column];
-          text += fmt::format("{},{},\"{}\",{},{},{},{}\n", i, table.file, fmt::join(row.names, "/"),
-                              table.number_columns[column].name, row.runs, number.mean,
-                              std::isnan(number.deviation) ? std::string() : fmt::format("{}", number.deviation));
-        }
-      }
-    }
-  }
-  return text;
+  return table;
 }
 
 }  // namespace kd

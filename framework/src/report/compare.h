@@ -1,61 +1,57 @@
-// Runs side by side: the tables they left, as mean and standard deviation over seeds.
+// Runs side by side: one table of theirs, its numbers as mean, deviation and interval over seeds, and paired
+// differences.
 #pragma once
 
-#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kd/api.h"
 #include "kd/table.h"
+#include "report/run_set.h"
+#include "report/statistics.h"
 
 namespace kd {
 
-/// A number over the runs of a group. Sample standard deviation; NaN for one run.
-struct KD_API Spread {
-  double mean = 0;
-  double deviation = 0;
+struct KD_API CompareOptions {
+  std::string table = "summary";
+  std::vector<std::string> metrics = {};  ///< columns of the table; empty: all shares and numbers that people are shown
+  std::string stage = {};                 ///< "student" or "pair/net_2"; empty: all
+  /// What others are held against, seed by seed: a stage of the same run ("student_alone", "pair/net_2"), or the
+  /// settings of a group ("temperature=4"). Empty: nothing.
+  std::string baseline = {};
+  std::string sort = {};                  ///< a metric or another column, "-top1" downwards; empty: as the runs come
+  std::vector<std::string> columns = {};  ///< of settings and names, that are shown; empty: all
 };
 
-/// A row of a table: what it is about, such as stage and network, and its numbers.
+/// A number of a row over the runs of a group.
+struct KD_API ComparedNumber {
+  Spread spread;
+  std::optional<Spread> difference;  ///< from the baseline, over the seeds that both have
+};
+
 struct KD_API ComparedRow {
-  std::vector<std::string> names;
-  std::size_t runs = 0;  ///< that hold the row
-  std::vector<Spread> numbers;
-};
-
-/// One of the tables that the runs left, such as summary or analysis/calibration.
-struct KD_API ComparedTable {
-  std::string file;  ///< without its ending
-  std::vector<Column> name_columns, number_columns;
-  std::vector<ComparedRow> rows;
-};
-
-/// Runs of one recipe and the same settings, which differ in their seed alone.
-struct KD_API ComparedGroup {
-  std::vector<std::filesystem::path> runs;
-  std::vector<std::string> seeds;
-  std::vector<std::string> differences;  ///< "key = value" where the groups are not alike
-  std::vector<ComparedTable> tables;
-};
-
-/// A run that is not compared, and why: unfinished, cut short, or there already.
-struct KD_API LeftOutRun {
-  std::filesystem::path folder;
-  std::string reason;
+  std::size_t group = 0;
+  std::vector<Cell> names;  ///< settings of the group, then what the row is about
+  std::size_t runs = 0;     ///< that hold the row
+  std::vector<ComparedNumber> numbers;
+  bool is_baseline = false;
 };
 
 struct KD_API Comparison {
-  std::vector<ComparedGroup> groups;
-  std::vector<LeftOutRun> left_out;
+  std::string table;  ///< its name
+  std::vector<Column> name_columns, metrics;
+  std::vector<ComparedRow> rows;
+  std::string baseline;            ///< what differences are from; empty: there are none
+  std::vector<std::string> notes;  ///< what a reader should know
 };
 
-/// Throws FileError where no run can be compared.
-KD_API Comparison compare_runs(const std::vector<std::filesystem::path>& runs);
+/// Throws RecipeError where the options name a table, column, stage or baseline that no run has.
+KD_API Comparison compare(const RunSet& set, const CompareOptions& options);
 
-KD_API std::string to_markdown(const std::vector<ComparedGroup>& groups);
-/// The tables of each group, as LaTeX's booktabs has them.
-KD_API std::string to_latex(const std::vector<ComparedGroup>& groups);
-/// One line per number: group, file, row, column, runs, mean, deviation.
-KD_API std::string to_csv(const std::vector<ComparedGroup>& groups);
+/// For people: "77.35 ± 0.42", the interval and what a difference needs where there is one metric.
+KD_API Table readable(const Comparison& comparison);
+/// For programs: every statistic in a column of its own.
+KD_API Table complete(const Comparison& comparison);
 
 }  // namespace kd

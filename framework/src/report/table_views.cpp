@@ -177,6 +177,28 @@ std::string to_markdown(const Table& table) {
   return text;
 }
 
+std::string html(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    safe += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&quot;" : std::string(1, c);
+  }
+  return safe;
+}
+
+std::string to_html(const Table& table) {
+  const auto lines = shown_lines(table);
+  const std::vector<bool> left = shown_to_the_left(table);
+  std::string text = fmt::format("<table>\n<caption>{}</caption>\n", html(table.caption));
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const char* cell = i == 0 ? "th" : "td";
+    text += i == 0 ? "<thead><tr>" : i == 1 ? "<tbody>\n<tr>" : "<tr>";
+    for (std::size_t c = 0; c < lines[i].size(); ++c)
+      text += fmt::format("<{}{}>{}</{}>", cell, left[c] ? "" : " class=\"number\"", html(lines[i][c]), cell);
+    text += i == 0 ? "</tr></thead>\n" : "</tr>\n";
+  }
+  return text + (lines.size() > 1 ? "</tbody>\n" : "") + "</table>\n";
+}
+
 std::string to_latex(const Table& table) {
   std::string places;
   for (const bool left : shown_to_the_left(table)) places += left ? 'l' : 'r';

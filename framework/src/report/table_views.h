@@ -18,6 +18,10 @@ KD_API std::string to_csv(const Table& table);
 /// With the types of columns: what table_from_json() reads back.
 KD_API std::string to_json(const Table& table);
 KD_API std::string to_markdown(const Table& table);
+/// A <table> with the caption; numbers have the class "number".
+KD_API std::string to_html(const Table& table);
+/// As HTML shows it: without markup of its own.
+KD_API std::string html(const std::string& text);
 /// A booktabs tabular.
 KD_API std::string to_latex(const Table& table);
 

@@ -1,0 +1,222 @@
+// run_set.h
+#include "report/run_set.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "files/atomic_file.h"
+#include "kd/diagnostics.h"
+#include "recipe/paths.h"
+#include "recipe/toml_reader.h"
+#include "report/table_views.h"
+
+namespace kd {
+namespace {
+
+using Leaves = std::vector<std::pair<std::string, std::string>>;
+
+/// The leaves of a recipe in order. Items of a list are called by their name or place.
+void flatten(const Value& value, const std::string& path, Leaves& leaves) {
+  const auto below = [&path](const std::string& key) { return path.empty() ? key : path + "." + key; };
+  if (value.is_table()) {
+    for (const Member& member : value.as_table()) flatten(member.value, below(member.key), leaves);
+  } else if (value.is_list() && !value.as_list().empty() && value.as_list().front().is_table()) {
+    for (std::size_t i = 0; i < value.as_list().size(); ++i) {
+      const Value* name = value.as_list()[i].find("name");
+      flatten(value.as_list()[i], below(name != nullptr && name->is_string() ? name->as_string() : std::to_string(i)),
+              leaves);
+    }
+  } else {
+    leaves.emplace_back(path, value.to_toml());
+  }
+}
+
+std::map<std::string, std::string> leaves_of(const Value& settings) {
+  Leaves leaves;
+  flatten(settings, "", leaves);
+  return {leaves.begin(), leaves.end()};
+}
+
+/// Why a run must not be averaged with others; empty where nothing speaks against it.
+std::string why_not(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_directory(folder)) return "there is no such folder";
+  if (!std::filesystem::exists(folder / "run.json")) {
+    const bool holds_runs =
+        std::any_of(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator(),
+                    [](const auto& item) { return std::filesystem::exists(item.path() / "run.json"); });
+    return "it is no run folder: it holds no run.json" +
+           (holds_runs ? fmt::format("; the runs in it are {}/*", folder.string()) : std::string());
+  }
+  const auto facts = nlohmann::json::parse(read_text(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
+  if (!facts.is_object()) return "its run.json is damaged";
+  if (const std::string status = facts.value("status", ""); status != "ok") return "its status is '" + status + "'";
+  if (!facts.value("whole", true))
+    return fmt::format("each of its stages was ended after {} steps (--max-steps)", facts.value("max_steps", 0));
+  for (const char* file : {"summary.json", "resolved.toml"}) {
+    if (!std::filesystem::exists(folder / file)) return std::string("it holds no ") + file;
+  }
+  return "";
+}
+
+FinishedRun read_run(const std::filesystem::path& folder) {
+  Value settings = read_toml_file((folder / "resolved.toml").string());
+  const auto facts = nlohmann::json::parse(read_text(folder / "run.json"));
+  const Value* seed = settings.find("seed");
+  FinishedRun run{folder, std::filesystem::path(facts.value("recipe", "")).stem().string(),
+                  seed == nullptr ? "" : seed->to_toml(), std::move(settings)};
+  for (const char* key : {"seed", "device"}) run.settings.erase(key);
+  return run;
+}
+
+/// The runs of finished points where `folder` is a sweep's; else the folder itself.
+std::vector<std::filesystem::path> runs_of(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / "sweep.json")) return {folder};
+  const auto sweep = nlohmann::json::parse(read_text(folder / "sweep.json"), nullptr, /*allow_exceptions=*/false);
+  if (!sweep.is_object()) throw FileError((folder / "sweep.json").string() + " is damaged");
+  std::vector<std::filesystem::path> runs;
+  for (const auto& point : sweep.value("points", nlohmann::json::array())) {
+    if (point.value("status", "") == "done") runs.emplace_back(point.value("run", ""));
+  }
+  return runs;
+}
+
+struct Filter {
+  std::string key, value;
+};
+
+std::vector<Filter> read_filters(const std::vector<std::string>& texts) {
+  std::vector<Filter> filters;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw RecipeError({}, fmt::format("--filter '{}': key=value is wanted", text), "for example temperature=4");
+    filters.push_back({text.substr(0, equals), text.substr(equals + 1)});
+  }
+  return filters;
+}
+
+/// Whether a run's settings say what the filter asks for; a string needs no quotes.
+bool passes(const FinishedRun& run, const Filter& filter) {
+  const auto says = [&](const std::string& value) {
+    return value == filter.value || value == fmt::format("\"{}\"", filter.value);
+  };
+  if (filter.key == "seed") return says(run.seed);
+  if (filter.key == "recipe") return says(run.recipe);
+  Leaves leaves;
+  flatten(run.settings, "", leaves);
+  return std::any_of(leaves.begin(), leaves.end(), [&](const auto& leaf) {
+    return (leaf.first == filter.key || leaf.first.ends_with("." + filter.key)) && says(leaf.second);
+  });
+}
+
+void require_known(const Filter& filter, const std::vector<FinishedRun>& runs) {
+  std::vector<std::string> known = {"seed", "recipe"};
+  for (const FinishedRun& run : runs) {
+    for (const auto& [key, value] : leaves_of(run.settings)) known.push_back(key);
+  }
+  if (!keys_ending(known, filter.key).empty()) return;
+  std::vector<std::string> ends;
+  for (const std::string& key : known) ends.push_back(key.substr(key.rfind('.') + 1));
+  const std::string nearest = nearest_name(filter.key, ends);
+  throw RecipeError({}, fmt::format("--filter: no run has a setting '{}'", filter.key),
+                    nearest.empty() ? "" : "did you mean '" + nearest + "'?");
+}
+
+/// Names what the groups differ in.
+void find_varied(RunSet& set) {
+  std::vector<Leaves> leaves(set.groups.size());
+  std::vector<std::map<std::string, std::string>> known(set.groups.size());
+  for (std::size_t i = 0; i < set.groups.size(); ++i) {
+    flatten(set.groups[i].runs.front().settings, "", leaves[i]);
+    known[i] = {leaves[i].begin(), leaves[i].end()};
+  }
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    for (const auto& [key, value] : leaves[i]) {
+      const bool alike = std::all_of(known.begin(), known.end(), [&](const auto& other) {
+        const auto found = other.find(key);
+        return found != other.end() && found->second == value;
+      });
+      if (alike) continue;
+      set.groups[i].settings[key] = value;
+      if (seen.insert(key).second) set.varied.push_back(key);
+    }
+  }
+  set.short_varied = shortened(set.varied);
+}
+
+}  // namespace
+
+std::vector<std::string> keys_ending(const std::vector<std::string>& keys, const std::string& ending) {
+  std::vector<std::string> found;
+  for (const std::string& key : keys) {
+    if (key == ending || key.ends_with("." + ending)) found.push_back(key);
+  }
+  return found;
+}
+
+RunSet read_runs(const std::vector<std::filesystem::path>& folders, const std::vector<std::string>& filters) {
+  RunSet set;
+  std::vector<FinishedRun> runs;
+  std::set<std::filesystem::path> seen;
+  for (const std::filesystem::path& named : folders) {
+    for (const std::filesystem::path& folder : runs_of(named)) {
+      std::string reason = why_not(folder);
+      if (reason.empty() && !seen.insert(std::filesystem::canonical(folder)).second) reason = "it was named before";
+      if (reason.empty()) {
+        runs.push_back(read_run(folder));
+      } else {
+        set.left_out.push_back({folder, reason});
+      }
+    }
+  }
+  const std::vector<Filter> wanted = read_filters(filters);
+  for (const Filter& filter : wanted) {
+    if (!runs.empty()) require_known(filter, runs);
+    std::erase_if(runs, [&](const FinishedRun& run) { return !passes(run, filter); });
+  }
+  for (FinishedRun& run : runs) {
+    auto group = std::find_if(set.groups.begin(), set.groups.end(),
+                              [&](const RunGroup& one) { return one.runs.front().settings == run.settings; });
+    if (group == set.groups.end()) group = set.groups.insert(set.groups.end(), RunGroup{});
+    const auto same = std::find_if(group->runs.begin(), group->runs.end(),
+                                   [&](const FinishedRun& other) { return other.seed == run.seed; });
+    if (same != group->runs.end()) {
+      set.left_out.push_back({run.folder, fmt::format("it repeats seed {} of {}", run.seed, same->folder.string())});
+    } else {
+      group->runs.push_back(std::move(run));
+    }
+  }
+  if (set.groups.empty()) {
+    std::string reasons;
+    for (const LeftOutRun& run : set.left_out) reasons += fmt::format("\n    {}: {}", run.folder.string(), run.reason);
+    throw FileError("there is no run to look at" +
+                    (reasons.empty() ? std::string(wanted.empty() ? "" : ": none passes the filter") : ":" + reasons));
+  }
+  find_varied(set);
+  return set;
+}
+
+std::vector<std::string> table_names(const std::filesystem::path& run) {
+  std::set<std::string> analyses;
+  if (std::filesystem::is_directory(run / "analysis")) {
+    for (const auto& item : std::filesystem::directory_iterator(run / "analysis")) {
+      const std::string name = item.path().filename().string();
+      if (name.ends_with(".json") && !name.ends_with(".figure.json")) analyses.insert(item.path().stem().string());
+    }
+  }
+  std::vector<std::string> names = {"summary"};
+  names.insert(names.end(), analyses.begin(), analyses.end());
+  return names;
+}
+
+std::optional<Table> read_table(const std::filesystem::path& run, const std::string& name) {
+  const std::filesystem::path file = name == "summary" ? run / "summary.json" : run / "analysis" / (name + ".json");
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  return table_from_json(read_text(file), file);
+}
+
+}  // namespace kd
