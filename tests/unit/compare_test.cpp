@@ -175,6 +175,11 @@ TEST(Compare, FiltersAndChoosesColumns) {
   const Grid grid;
   EXPECT_EQ(compared(grid.runs, {}, {"temperature=10"}).rows.size(), 2U);
   EXPECT_EQ(compared(grid.runs, {}, {"temperature=10", "seed=2"}).rows[0].runs, 1U);
+  // The settings that differ are meant, where there are such, and numbers are compared as numbers.
+  const TemporaryFolder folder;
+  const auto a = write_run(folder, "a", 0, "4.0", {row("s", 0.1)}, "[[stage]]\nname = \"x\"\ntemperature = 8\n");
+  const auto b = write_run(folder, "b", 0, "8.0", {row("s", 0.2)}, "[[stage]]\nname = \"x\"\ntemperature = 8\n");
+  EXPECT_DOUBLE_EQ(compared({a, b}, {}, {"temperature=8"}).rows[0].numbers[0].spread.mean, 0.2);
   const auto chosen = compared(grid.runs, {.metrics = {"nll"}, .columns = {"stage"}});
   ASSERT_EQ(chosen.name_columns.size(), 1U);
   EXPECT_EQ(chosen.name_columns[0].name, "stage");

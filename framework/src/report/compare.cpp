@@ -190,7 +190,7 @@ class Pivot {
       if (too_many_settings_) row.names.emplace_back(std::to_string(found.key.group + 1));
       for (std::size_t i = 0; i < set_.varied.size() && !too_many_settings_; ++i) {
         const auto value = group.settings.find(set_.varied[i]);
-        row.names.push_back(value == group.settings.end() ? Cell("–") : Cell(unquoted(value->second)));
+        row.names.push_back(value == group.settings.end() ? Cell("–") : Cell(plain_value(value->second)));
       }
       for (const std::string& text : found.key.texts) row.names.emplace_back(text);
       for (std::size_t m = 0; m < result_.metrics.size(); ++m) {
@@ -200,11 +200,6 @@ class Pivot {
       }
       result_.rows.push_back(std::move(row));
     }
-  }
-
-  static std::string unquoted(const std::string& value) {
-    const bool quoted = value.size() >= 2 && value.front() == '"' && value.find('"', 1) == value.size() - 1;
-    return quoted ? value.substr(1, value.size() - 2) : value;
   }
 
   void compare_with_baseline() {
@@ -250,8 +245,8 @@ class Pivot {
     for (const RunGroup& group : set_.groups) {
       const auto found = group.settings.find(baseline_key_);
       if (found == group.settings.end()) continue;
-      values.insert(unquoted(found->second));
-      if (unquoted(found->second) == value) baseline_value_ = found->second;
+      values.insert(plain_value(found->second));
+      if (plain_value(found->second) == plain_value(value)) baseline_value_ = found->second;
     }
     if (baseline_value_.empty())
       throw RecipeError({}, fmt::format("--baseline: no run has {} = {}", ending, value),

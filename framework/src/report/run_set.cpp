@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -98,31 +99,50 @@ std::vector<Filter> read_filters(const std::vector<std::string>& texts) {
   return filters;
 }
 
-/// Whether a run's settings say what the filter asks for; a string needs no quotes.
-bool passes(const FinishedRun& run, const Filter& filter) {
-  const auto says = [&](const std::string& value) {
-    return value == filter.value || value == fmt::format("\"{}\"", filter.value);
-  };
-  if (filter.key == "seed") return says(run.seed);
-  if (filter.key == "recipe") return says(run.recipe);
-  Leaves leaves;
-  flatten(run.settings, "", leaves);
-  return std::any_of(leaves.begin(), leaves.end(), [&](const auto& leaf) {
-    return (leaf.first == filter.key || leaf.first.ends_with("." + filter.key)) && says(leaf.second);
-  });
+/// What the runs say under a key or its end: those settings that differ between them where there are such.
+std::vector<std::string> meant_keys(const Filter& filter, const std::vector<std::map<std::string, std::string>>& runs) {
+  std::map<std::string, std::set<std::string>> values;
+  for (const auto& settings : runs) {
+    for (const auto& [key, value] : settings) values[key].insert(value);
+  }
+  std::vector<std::string> keys;
+  for (const auto& [key, all] : values) keys.push_back(key);
+  const std::vector<std::string> found = keys_ending(keys, filter.key);
+  if (found.empty()) {
+    std::vector<std::string> ends;
+    for (const std::string& key : keys) ends.push_back(key.substr(key.rfind('.') + 1));
+    const std::string nearest = nearest_name(filter.key, ends);
+    throw RecipeError({}, fmt::format("--filter: no run has a setting '{}'", filter.key),
+                      nearest.empty() ? "" : "did you mean '" + nearest + "'?");
+  }
+  std::vector<std::string> differing;
+  std::copy_if(found.begin(), found.end(), std::back_inserter(differing),
+               [&](const std::string& key) { return values[key].size() > 1; });
+  return differing.empty() ? found : differing;
 }
 
-void require_known(const Filter& filter, const std::vector<FinishedRun>& runs) {
-  std::vector<std::string> known = {"seed", "recipe"};
+void keep_passing(std::vector<FinishedRun>& runs, const std::vector<Filter>& filters) {
+  std::vector<std::map<std::string, std::string>> settings;
   for (const FinishedRun& run : runs) {
-    for (const auto& [key, value] : leaves_of(run.settings)) known.push_back(key);
+    settings.push_back(leaves_of(run.settings));
+    settings.back()["seed"] = run.seed;
+    settings.back()["recipe"] = run.recipe;
   }
-  if (!keys_ending(known, filter.key).empty()) return;
-  std::vector<std::string> ends;
-  for (const std::string& key : known) ends.push_back(key.substr(key.rfind('.') + 1));
-  const std::string nearest = nearest_name(filter.key, ends);
-  throw RecipeError({}, fmt::format("--filter: no run has a setting '{}'", filter.key),
-                    nearest.empty() ? "" : "did you mean '" + nearest + "'?");
+  std::vector<bool> passes(runs.size(), true);
+  for (const Filter& filter : filters) {
+    const std::vector<std::string> keys = meant_keys(filter, settings);
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      passes[i] = passes[i] && std::any_of(keys.begin(), keys.end(), [&](const std::string& key) {
+                    const auto found = settings[i].find(key);
+                    return found != settings[i].end() && plain_value(found->second) == plain_value(filter.value);
+                  });
+    }
+  }
+  std::vector<FinishedRun> kept;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (passes[i]) kept.push_back(std::move(runs[i]));
+  }
+  runs = std::move(kept);
 }
 
 /// Names what the groups differ in.
@@ -150,6 +170,14 @@ void find_varied(RunSet& set) {
 
 }  // namespace
 
+std::string plain_value(const std::string& toml) {
+  const bool quoted = toml.size() >= 2 && toml.front() == '"' && toml.find('"', 1) == toml.size() - 1;
+  if (quoted) return toml.substr(1, toml.size() - 2);
+  char* end = nullptr;
+  const double number = std::strtod(toml.c_str(), &end);
+  return !toml.empty() && *end == '\0' ? fmt::format("{}", number) : toml;
+}
+
 std::vector<std::string> keys_ending(const std::vector<std::string>& keys, const std::string& ending) {
   std::vector<std::string> found;
   for (const std::string& key : keys) {
@@ -174,10 +202,7 @@ RunSet read_runs(const std::vector<std::filesystem::path>& folders, const std::v
     }
   }
   const std::vector<Filter> wanted = read_filters(filters);
-  for (const Filter& filter : wanted) {
-    if (!runs.empty()) require_known(filter, runs);
-    std::erase_if(runs, [&](const FinishedRun& run) { return !passes(run, filter); });
-  }
+  if (!runs.empty()) keep_passing(runs, wanted);
   for (FinishedRun& run : runs) {
     auto group = std::find_if(set.groups.begin(), set.groups.end(),
                               [&](const RunGroup& one) { return one.runs.front().settings == run.settings; });

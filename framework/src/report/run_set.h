@@ -45,6 +45,9 @@ struct KD_API RunSet {
 KD_API RunSet read_runs(const std::vector<std::filesystem::path>& folders,
                         const std::vector<std::string>& filters = {});
 
+/// A setting as people write it: 4 for 4.0, and a string without its quotes.
+KD_API std::string plain_value(const std::string& toml);
+
 /// Keys that end in `.ending` or are `ending`.
 KD_API std::vector<std::string> keys_ending(const std::vector<std::string>& keys, const std::string& ending);
 
