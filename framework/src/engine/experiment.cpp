@@ -8,21 +8,36 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "data/contact_sheet.h"
 #include "data/training_data.h"
 #include "engine/analysed_model.h"
 #include "engine/device.h"
 #include "engine/stage.h"
+#include "engine/stage_parts.h"
 #include "engine/stop.h"
 #include "engine/summary.h"
 #include "files/atomic_file.h"
 #include "kd/analysis.h"
+#include "kd/picture.h"
 #include "kd/plugin.h"
 #include "record/run_folder.h"
 #include "report/figure_views.h"
+#include "report/report.h"
 #include "report/table_views.h"
 
 namespace kd {
 namespace {
+
+/// The settings of a plan that are no defaults, as JSON.
+std::string given_settings(const ExperimentPlan& plan) {
+  nlohmann::ordered_json given = nlohmann::json::array();
+  for (const SettingOrigin& setting : list_settings(plan.resolved)) {
+    if (setting.location.source && *setting.location.source == "default") continue;
+    given.push_back(
+        {{"key", setting.key}, {"value", setting.value.to_toml()}, {"where", setting.location.to_string()}});
+  }
+  return given.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 /// Passes on what is said and keeps it in log.txt, with what was said before there was a run folder.
 class LoggingProgress final : public Progress {
@@ -67,12 +82,15 @@ class LoggingProgress final : public Progress {
   std::vector<std::string> said_before_;
 };
 
-nlohmann::ordered_json to_json(const std::vector<StageResult>& stages) {
+nlohmann::ordered_json to_json(const std::vector<StageResult>& stages, const ExperimentPlan& plan) {
   nlohmann::ordered_json all = nlohmann::json::array();
-  for (const StageResult& stage : stages) {
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const StageResult& stage = stages[i];
     nlohmann::ordered_json networks = nlohmann::json::array();
-    for (const NetworkResult& network : stage.networks) {
+    for (std::size_t n = 0; n < stage.networks.size(); ++n) {
+      const NetworkResult& network = stage.networks[n];
       networks.push_back({{"name", network.name},
+                          {"control", control_of(i, n, stages, plan)},
                           {"parameters", network.parameters},
                           {"test_top1", network.test.top1},
                           {"test_nll", network.test.nll}});
@@ -224,7 +242,7 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
       context.progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)",
                                        outcome.stage, outcome.folder.string()));
     }
-    folder.set_status("running", "", to_json(result.stages).dump());
+    folder.set_status("running", "", to_json(result.stages, context.plan).dump());
     context.progress.finished(outcome.stage, outcome.reused, outcome.seconds);
   });
   folder.write_summary(summary_table(result.stages));
@@ -234,6 +252,23 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
   for (std::size_t i = 0; i < analyses.size(); ++i) {
     call_component(fmt::format("analysis '{}'", context.plan.analyses[i].type),
                    [&] { analyses[i]->run(analysis_context); });
+  }
+}
+
+/// Leaves the page that tells of the run, with a picture of what its last stage shows its networks. A result is none
+/// the worse where that fails.
+void tell(const RunContext& context, RunFolder& folder) {
+  constexpr std::int64_t kSheetRows = 4, kSheetColumns = 6;
+  try {
+    const StagePlan& stage = context.plan.stages.back();
+    const TrainingData& data = context.data->get(stage.data, stage.train);
+    const AugmentationChain augmentations(stage.train.augment, data.info);
+    const RandomKey key = stage_key(context.plan, stage);
+    folder.write_augmentations(
+        encode_png(make_contact_sheet(data, augmentations, key, kSheetRows, kSheetColumns).picture));
+    if (context.max_steps == 0) folder.write_report(html_report({folder.path()}));
+  } catch (const std::exception& error) {
+    context.progress.warn("the run has no report: " + message_of(error));
   }
 }
 
@@ -258,7 +293,9 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
                    {.recipe_file = plan.recipe_file,
                     .arguments = options.arguments,
                     .device = describe_device(context.device),
-                    .max_steps = options.max_steps});
+                    .max_steps = options.max_steps,
+                    .title = plan.title,
+                    .given = given_settings(plan)});
   logging.keep_in(folder);
   logging.began(folder.path());
   context.sinks = folder.sinks();
@@ -269,12 +306,13 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
     const auto* own = dynamic_cast<const Error*>(&error);
     const bool stopped = own != nullptr && own->code() == ExitCode::kResumable;
     folder.log("error: " + message_of(error));
-    folder.set_status(stopped ? "stopped" : "failed", message_of(error), to_json(result.stages).dump());
+    folder.set_status(stopped ? "stopped" : "failed", message_of(error), to_json(result.stages, plan).dump());
     throw;
   }
   std::istringstream table(result_text(result.stages, plan));
   for (std::string line; std::getline(table, line);) folder.log(line);
-  folder.set_status("ok", "", to_json(result.stages).dump());
+  folder.set_status("ok", "", to_json(result.stages, plan).dump());
+  tell(context, folder);
   return result;
 }
 

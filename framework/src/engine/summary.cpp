@@ -10,20 +10,32 @@
 namespace kd {
 namespace {
 
-/// Whether stage `control` trains the network of `student` on labels alone. One that teaches the student is no control
-/// of it: what a student gains over its own teacher is another question.
+/// Whether stage `control` trains the network on labels alone. One that teaches the student is no control of it: what a
+/// student gains over its own teacher is another question.
 bool is_control(const StagePlan& control, const StageResult& control_result, const StagePlan& student,
-                const StageResult& student_result) {
-  if (!control.teachers.empty() || control.scheme.type != "supervised") return false;
-  if (control_result.networks.size() != 1 || student_result.networks.size() != 1) return false;
+                const NetworkResult& network) {
+  if (!control.teachers.empty() || control.scheme.type != "supervised" || control_result.networks.size() != 1)
+    return false;
   const bool teaches = std::any_of(student.teachers.begin(), student.teachers.end(), [&](const TeacherPlan& teacher) {
     return teacher.run.empty() && teacher.stage == control.name;
   });
-  const ComponentSpec &one = control_result.networks[0].model, &other = student_result.networks[0].model;
+  const ComponentSpec &one = control_result.networks[0].model, &other = network.model;
   return !teaches && one.type == other.type && one.parameters == other.parameters;
 }
 
 }  // namespace
+
+std::string control_of(std::size_t stage, std::size_t network, const std::vector<StageResult>& results,
+                       const ExperimentPlan& plan) {
+  const StagePlan& student = plan.stages[stage];
+  // What learns from labels alone has nothing to be held against.
+  if (student.teachers.empty() && results[stage].networks.size() == 1) return "";
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (i != stage && is_control(plan.stages[i], results[i], student, results[stage].networks[network]))
+      return results[i].stage;
+  }
+  return "";
+}
 
 Table summary_table(const std::vector<StageResult>& stages) {
   Table table{.name = "summary",
@@ -70,12 +82,14 @@ std::string result_text(const std::vector<StageResult>& stages, const Experiment
   }
   std::string text = to_console(table);
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    if (plan.stages[i].teachers.empty()) continue;
-    for (std::size_t j = 0; j < stages.size(); ++j) {
-      if (!is_control(plan.stages[j], stages[j], plan.stages[i], stages[i])) continue;
-      const double points = 100 * (stages[i].networks[0].test.top1 - stages[j].networks[0].test.top1);
-      text += fmt::format("{} against {}: {:+.2f} points of top-1\n", stages[i].stage, stages[j].stage, points);
-      break;
+    for (std::size_t n = 0; n < stages[i].networks.size(); ++n) {
+      const std::string control = control_of(i, n, stages, plan);
+      if (control.empty()) continue;
+      const auto found =
+          std::find_if(stages.begin(), stages.end(), [&](const StageResult& stage) { return stage.stage == control; });
+      const double points = 100 * (stages[i].networks[n].test.top1 - found->networks[0].test.top1);
+      const std::string network = stages[i].networks.size() > 1 ? "/" + stages[i].networks[n].name : "";
+      text += fmt::format("{}{} against {}: {:+.2f} points of top-1\n", stages[i].stage, network, control, points);
     }
   }
   return text;

@@ -100,6 +100,10 @@ void RunFolder::write_analysis(const std::string& file, const std::string& text)
   write_file(path_ / "analysis" / file, text);
 }
 
+void RunFolder::write_augmentations(const std::string& png) { write_file(path_ / "augmentations.png", png); }
+
+void RunFolder::write_report(const std::string& html) { write_file(path_ / "report.html", html); }
+
 void RunFolder::write_summary(const Table& table) {
   write_file(path_ / "summary.csv", to_csv(table));
   write_file(path_ / "summary.json", to_json(table));
@@ -112,6 +116,8 @@ void RunFolder::set_status(const std::string& status, const std::string& error, 
                               {"updated", now("{:%Y-%m-%dT%H:%M:%S%z}")},
                               {"process", ::getpid()},
                               {"recipe", facts_.recipe_file},
+                              {"title", facts_.title},
+                              {"given", nlohmann::ordered_json::parse(facts_.given)},
                               {"arguments", facts_.arguments},
                               {"device", facts_.device},
                               {"whole", facts_.max_steps == 0},

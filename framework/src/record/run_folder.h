@@ -23,6 +23,8 @@ struct KD_API RunFacts {
   std::vector<std::string> arguments;
   std::string device;
   std::int64_t max_steps = 0;  ///< after which each stage was ended; 0: the run is whole
+  std::string title = {};
+  std::string given = "[]";  ///< JSON text: the settings that are not defaults, each with its key, value and place
 };
 
 class KD_API RunFolder {
@@ -39,6 +41,9 @@ class KD_API RunFolder {
   /// Shows the folder of a finished stage under stages/<name>.
   void link_stage(const std::string& name, const std::filesystem::path& folder);
   void write_analysis(const std::string& file, const std::string& text);
+  /// A picture of what the networks see, and the page that tells of the run.
+  void write_augmentations(const std::string& png);
+  void write_report(const std::string& html);
   /// As summary.csv and summary.json.
   void write_summary(const Table& table);
   /// Writes run.json: "running", "ok", "failed", "stopped". `results` is JSON text.

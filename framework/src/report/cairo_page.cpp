@@ -69,4 +69,12 @@ void Page::write_upwards(double x, double y, const std::string& text, double siz
   cairo_restore(get());
 }
 
+void Page::write_slanted(double x, double y, const std::string& text, double size) {
+  cairo_save(get());
+  cairo_translate(get(), x, y);
+  cairo_rotate(get(), -kSlant);
+  write(0, 0, text, size, Anchor::kEnd);
+  cairo_restore(get());
+}
+
 }  // namespace kd

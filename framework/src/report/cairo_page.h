@@ -19,6 +19,9 @@ Colour palette(int i);
 /// Of a share in [0, 1]: white to blue, evenly in lightness.
 Colour heat(double share);
 
+/// Of slanted text, in radians.
+constexpr double kSlant = 0.6;
+
 enum class Anchor { kStart, kMiddle, kEnd };
 
 /// In points from the top left.
@@ -34,6 +37,8 @@ class Page {
   void write(double x, double y, const std::string& text, double size, Anchor anchor = Anchor::kStart,
              const Colour& c = kInk);
   void write_upwards(double x, double y, const std::string& text, double size);
+  /// Rising to the right, and ending at this place.
+  void write_slanted(double x, double y, const std::string& text, double size);
 
  private:
   struct Destroy {

@@ -179,6 +179,7 @@ class Pivot {
     if (too_many_settings_) result_.name_columns.push_back({"group", ColumnType::kText});
     for (std::size_t i = 0; i < set_.varied.size() && !too_many_settings_; ++i)
       result_.name_columns.push_back({set_.varied[i], ColumnType::kText, set_.short_varied[i]});
+    result_.settings = result_.name_columns.size();
     result_.name_columns.insert(result_.name_columns.end(), texts_.begin(), texts_.end());
   }
 
@@ -196,7 +197,7 @@ class Pivot {
       for (std::size_t m = 0; m < result_.metrics.size(); ++m) {
         std::vector<double> values;
         for (const auto& [seed, numbers] : found.by_seed) values.push_back(numbers[m]);
-        row.numbers.push_back({spread_of(values), std::nullopt});
+        row.numbers.push_back({values, spread_of(values), std::nullopt});
       }
       result_.rows.push_back(std::move(row));
     }
@@ -344,6 +345,7 @@ class Pivot {
                                  ? !say_nothing(column) && !(one.name == "stage" && !options_.stage.empty())
                                  : std::any_of(options_.columns.begin(), options_.columns.end(), wanted);
       if (is_chosen) continue;
+      if (column < result_.settings) --result_.settings;
       result_.name_columns.erase(result_.name_columns.begin() + static_cast<std::ptrdiff_t>(column));
       for (ComparedRow& row : result_.rows) row.names.erase(row.names.begin() + static_cast<std::ptrdiff_t>(column));
     }
@@ -391,6 +393,34 @@ std::string signed_text(double number, ColumnType type) {
 }  // namespace
 
 Comparison compare(const RunSet& set, const CompareOptions& options) { return Pivot(set, options).make(); }
+
+void show_repeats_once(Comparison& comparison, std::size_t groups) {
+  if (groups < 2) return;
+  const auto subject = [&](const ComparedRow& row) {
+    return std::vector<Cell>(row.names.begin() + static_cast<std::ptrdiff_t>(comparison.settings), row.names.end());
+  };
+  const auto same_values = [](const ComparedRow& a, const ComparedRow& b) {
+    return std::equal(
+        a.numbers.begin(), a.numbers.end(), b.numbers.begin(), b.numbers.end(),
+        [](const ComparedNumber& one, const ComparedNumber& other) { return one.values == other.values; });
+  };
+  std::vector<ComparedRow> shown_rows;
+  for (const ComparedRow& row : comparison.rows) {
+    std::size_t alike = 0;
+    for (const ComparedRow& other : comparison.rows) alike += subject(other) == subject(row) && same_values(other, row);
+    if (alike < groups) {
+      shown_rows.push_back(row);
+      continue;
+    }
+    const bool is_known = std::any_of(shown_rows.begin(), shown_rows.end(), [&](const ComparedRow& known) {
+      return subject(known) == subject(row) && same_values(known, row);
+    });
+    if (is_known) continue;
+    shown_rows.push_back(row);
+    std::fill_n(shown_rows.back().names.begin(), comparison.settings, Cell("all"));
+  }
+  comparison.rows = std::move(shown_rows);
+}
 
 Table readable(const Comparison& comparison) {
   const bool is_one = comparison.metrics.size() == 1;

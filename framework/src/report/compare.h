@@ -26,6 +26,7 @@ struct KD_API CompareOptions {
 
 /// A number of a row over the runs of a group.
 struct KD_API ComparedNumber {
+  std::vector<double> values;  ///< of each run
   Spread spread;
   std::optional<Spread> difference;  ///< from the baseline, over the seeds that both have
 };
@@ -41,6 +42,7 @@ struct KD_API ComparedRow {
 struct KD_API Comparison {
   std::string table;  ///< its name
   std::vector<Column> name_columns, metrics;
+  std::size_t settings = 0;  ///< of the name columns: those that come first, before what a row is about
   std::vector<ComparedRow> rows;
   std::string baseline;            ///< what differences are from; empty: there are none
   std::vector<std::string> notes;  ///< what a reader should know
@@ -48,6 +50,9 @@ struct KD_API Comparison {
 
 /// Throws RecipeError where the options name a table, column, stage or baseline that no run has.
 KD_API Comparison compare(const RunSet& set, const CompareOptions& options);
+
+/// Shows a row that is the same in every group, such as a teacher that all share, once and without settings.
+KD_API void show_repeats_once(Comparison& comparison, std::size_t groups);
 
 /// For people: "77.35 ± 0.42", the interval and what a difference needs where there is one metric.
 KD_API Table readable(const Comparison& comparison);

@@ -16,15 +16,26 @@ nlohmann::ordered_json to_json(const std::vector<double>& numbers) {
 
 nlohmann::ordered_json to_json(const Axis& axis) {
   nlohmann::ordered_json json{{"title", axis.title}};
+  if (axis.low) json["low"] = *axis.low;
+  if (axis.high) json["high"] = *axis.high;
   if (axis.logarithmic) json["logarithmic"] = true;
   if (!axis.categories.empty()) json["categories"] = axis.categories;
   return json;
+}
+
+const char* name_of(Curve::Style style) {
+  return style == Curve::Style::kPoints   ? "points"
+         : style == Curve::Style::kDashed ? "dashed"
+         : style == Curve::Style::kDotted ? "dotted"
+                                          : "";
 }
 
 nlohmann::ordered_json to_json(const Mark& mark) {
   if (const auto* curve = std::get_if<Curve>(&mark)) {
     nlohmann::ordered_json json{{"curve", curve->name}, {"x", to_json(curve->x)}, {"y", to_json(curve->y)}};
     if (!curve->spread.empty()) json["spread"] = to_json(curve->spread);
+    if (const char* style = name_of(curve->style); *style != '\0') json["style"] = style;
+    if (curve->colour >= 0) json["colour"] = curve->colour;
     return json;
   }
   if (const auto* bars = std::get_if<Bars>(&mark)) {

@@ -83,8 +83,55 @@ std::vector<std::pair<double, std::string>> ticks(const Axis& axis, const Range&
 
 }  // namespace
 
-Plot::Plot(const Panel& panel, double left, double top, double width, double height)
+namespace {
+
+constexpr double kScaleWidth = 60;  // of what the colours of a heat map mean, beside it
+
+const HeatMap* heat_map_of(const Panel& panel) {
+  return panel.marks.size() == 1 ? std::get_if<HeatMap>(&panel.marks.front()) : nullptr;
+}
+
+double widest(Page& page, const std::vector<std::string>& texts) {
+  double width = 0;
+  for (const std::string& text : texts) width = std::max(width, page.width_of(text, kTickSize));
+  return width;
+}
+
+/// The names below a plot and its title, both where `margins` has room for them.
+void write_below(Page& page, const Axis& axis, const std::vector<std::pair<double, std::string>>& names,
+                 const Margins& margins, double middle, double bottom) {
+  for (const auto& [place, text] : names) {
+    if (margins.slanted) {
+      page.write_slanted(place + 4, bottom + 12, text, kTickSize);
+    } else {
+      page.write(place, bottom + 15, text, kTickSize, Anchor::kMiddle);
+    }
+  }
+  page.write(middle, bottom + margins.bottom - 11, axis.title, kTextSize, Anchor::kMiddle);
+}
+
+}  // namespace
+
+Margins margins_of(Page& page, const Panel& panel, double panel_width, double right) {
+  constexpr double kLeast = 64, kMost = 190, kBottom = 44, kHighest = 130, kTitle = 24;
+  std::vector<std::string> beside = panel.y.categories;
+  const HeatMap* map = heat_map_of(panel);
+  const bool pictures = panel.marks.size() == 1 && std::holds_alternative<Images>(panel.marks.front());
+  if (map == nullptr && !pictures) {
+    for (const auto& [place, text] : ticks(panel.y, range_of(panel, false))) beside.push_back(text);
+  }
+  Margins margins{std::clamp(widest(page, beside) + 6 + kTitle, kLeast, kMost), kBottom, false};
+  if (panel.x.categories.empty()) return margins;
+  const double plot = panel_width - margins.left - right - (map != nullptr ? kScaleWidth : 0);
+  const double longest = widest(page, panel.x.categories);
+  margins.slanted = longest > plot / static_cast<double>(panel.x.categories.size()) - 4;
+  if (margins.slanted) margins.bottom = std::min(longest * std::sin(kSlant) + 44, kHighest);
+  return margins;
+}
+
+Plot::Plot(const Panel& panel, const Margins& margins, double left, double top, double width, double height)
     : panel_(panel),
+      margins_(margins),
       x_range_(range_of(panel, true)),
       y_range_(range_of(panel, false)),
       left_(left),
@@ -96,16 +143,17 @@ double Plot::x(double number) const { return left_ + share(number, x_range_, pan
 double Plot::y(double number) const { return top_ + (1 - share(number, y_range_, panel_.y.logarithmic)) * height_; }
 
 void Plot::draw_axes(Page& page) const {
-  for (const auto& [place, text] : ticks(panel_.x, x_range_)) {
-    if (panel_.x.categories.empty()) page.line(x(place), top_, x(place), top_ + height_, kGrid, 0.8);
-    page.write(x(place), top_ + height_ + 15, text, kTickSize, Anchor::kMiddle);
+  std::vector<std::pair<double, std::string>> below = ticks(panel_.x, x_range_);
+  for (auto& [place, text] : below) {
+    place = x(place);
+    if (panel_.x.categories.empty()) page.line(place, top_, place, top_ + height_, kGrid, 0.8);
   }
   for (const auto& [place, text] : ticks(panel_.y, y_range_)) {
     if (panel_.y.categories.empty()) page.line(left_, y(place), left_ + width_, y(place), kGrid, 0.8);
     page.write(left_ - 6, y(place) + 4, text, kTickSize, Anchor::kEnd);
   }
-  page.write(left_ + width_ / 2, top_ + height_ + 33, panel_.x.title, kTextSize, Anchor::kMiddle);
-  page.write_upwards(left_ - 46, top_ + height_ / 2, panel_.y.title, kTextSize);
+  write_below(page, panel_.x, below, margins_, left_ + width_ / 2, top_ + height_);
+  page.write_upwards(left_ - margins_.left + 16, top_ + height_ / 2, panel_.y.title, kTextSize);
 }
 
 void Plot::draw_frame(Page& page) const {
@@ -171,8 +219,8 @@ void Plot::draw_band(Page& page, const Curve& curve, const Colour& colour) const
   cairo_fill(page.get());
 }
 
-/// A cell for each number, and what the colours mean beside it.
-void draw(Page& page, const HeatMap& map, const Panel& panel, double left, double top, double width, double height) {
+void draw(Page& page, const HeatMap& map, const Panel& panel, const Margins& margins, double left, double top,
+          double width, double height) {
   if (map.values.empty()) return;
   Range range = kNothing;
   for (const auto& row : map.values) {
@@ -180,9 +228,11 @@ void draw(Page& page, const HeatMap& map, const Panel& panel, double left, doubl
   }
   if (range.low > range.high) range = {0, 1};
   const double low = map.low.value_or(range.low), high = std::max(map.high.value_or(range.high), low + 1e-12);
-  constexpr double kScaleWidth = 60;
   const double cell_width = (width - kScaleWidth) / static_cast<double>(map.values.front().size());
   const double cell_height = height / static_cast<double>(map.values.size());
+  std::vector<std::pair<double, std::string>> below;
+  for (std::size_t c = 0; c < std::min(map.values.front().size(), panel.x.categories.size()); ++c)
+    below.emplace_back(left + (static_cast<double>(c) + 0.5) * cell_width, panel.x.categories[c]);
   for (std::size_t r = 0; r < map.values.size(); ++r) {
     const double y = top + static_cast<double>(r) * cell_height;
     if (r < panel.y.categories.size())
@@ -195,8 +245,6 @@ void draw(Page& page, const HeatMap& map, const Panel& panel, double left, doubl
       if (map.numbers && std::isfinite(value) && page.width_of(text, kTickSize) < cell_width - 4)
         page.write(x + cell_width / 2, y + cell_height / 2 + 4, text, kTickSize, Anchor::kMiddle,
                    share > 0.6 ? Colour{1, 1, 1} : kInk);
-      if (r == 0 && c < panel.x.categories.size())
-        page.write(x + cell_width / 2, top + height + 15, panel.x.categories[c], kTickSize, Anchor::kMiddle);
     }
   }
   constexpr int kSteps = 50;
@@ -205,10 +253,10 @@ void draw(Page& page, const HeatMap& map, const Panel& panel, double left, doubl
     const double step = height / kSteps;
     page.fill(scale, top + height - (i + 1) * step, 12, step + 0.3, heat((i + 0.5) / kSteps));
   }
-  page.write(scale + 16, top + height, tick_text(low), kTickSize);
-  page.write(scale + 16, top + 9, tick_text(high), kTickSize);
-  page.write(left + (width - kScaleWidth) / 2, top + height + 33, panel.x.title, kTextSize, Anchor::kMiddle);
-  page.write_upwards(left - 46, top + height / 2, panel.y.title, kTextSize);
+  page.write(scale + 16, top + height, fmt::format("{:.3g}", low), kTickSize);
+  page.write(scale + 16, top + 9, fmt::format("{:.3g}", high), kTickSize);
+  write_below(page, panel.x, below, margins, left + (width - kScaleWidth) / 2, top + height);
+  page.write_upwards(left - margins.left + 16, top + height / 2, panel.y.title, kTextSize);
 }
 
 void draw(Page& page, const Images& images, double left, double top, double width) {

@@ -16,7 +16,7 @@
 namespace kd {
 namespace {
 
-constexpr double kPanelWidth = 420, kMargin = 16, kLeft = 64, kRight = 18, kTitleSize = 15;
+constexpr double kPanelWidth = 420, kMargin = 16, kRight = 18, kTitleSize = 15;
 constexpr double kPngScale = 2;  // pixels to a point, so that text is sharp on today's screens
 
 const std::string& name_of(const Mark& mark) {
@@ -118,23 +118,24 @@ double plot_height(const Panel& panel, double width) {
 
 /// Lays a panel out from `top` and returns its height; draws where `draws`.
 double lay_panel(Page& page, const Panel& panel, double left, double top, bool draws) {
-  const double width = kPanelWidth - kLeft - kRight;
+  const Margins margins = margins_of(page, panel, kPanelWidth, kRight);
+  const double begin = left + margins.left, width = kPanelWidth - margins.left - kRight;
   double y = top;
   if (!panel.title.empty()) {
-    if (draws) page.write(left + kLeft, y + 13, panel.title, kTextSize);
+    if (draws) page.write(begin, y + 13, panel.title, kTextSize);
     y += kLine + 2;
   }
   const std::vector<LegendEntry> entries = colours_of(panel);
-  y += lay_legend(page, entries, left + kLeft, y, width, draws) + 4;
+  y += lay_legend(page, entries, begin, y, width, draws) + 4;
   const double height = plot_height(panel, width);
   if (draws) {
     const auto* only = panel.marks.size() == 1 ? &panel.marks.front() : nullptr;
     if (only != nullptr && std::holds_alternative<HeatMap>(*only)) {
-      draw(page, std::get<HeatMap>(*only), panel, left + kLeft, y, width, height);
+      draw(page, std::get<HeatMap>(*only), panel, margins, begin, y, width, height);
     } else if (only != nullptr && std::holds_alternative<Images>(*only)) {
-      draw(page, std::get<Images>(*only), left + kLeft, y, width);
+      draw(page, std::get<Images>(*only), begin, y, width);
     } else {
-      const Plot plot(panel, left + kLeft, y, width, height);
+      const Plot plot(panel, margins, begin, y, width, height);
       plot.draw_axes(page);
       plot.clip(page);
       for (const LegendEntry& entry : entries) {
@@ -146,11 +147,11 @@ double lay_panel(Page& page, const Panel& panel, double left, double top, bool d
     }
     for (std::size_t i = 0; i < panel.notes.size(); ++i) {
       const double base = y + 20 + kLine * static_cast<double>(i);
-      page.fill(left + kLeft + 6, base - 13, page.width_of(panel.notes[i], kTextSize) + 8, kLine, {1, 1, 1}, 0.85);
-      page.write(left + kLeft + 10, base, panel.notes[i], kTextSize);
+      page.fill(begin + 6, base - 13, page.width_of(panel.notes[i], kTextSize) + 8, kLine, {1, 1, 1}, 0.85);
+      page.write(begin + 10, base, panel.notes[i], kTextSize);
     }
   }
-  return y + height + 44 - top;
+  return y + height + margins.bottom - top;
 }
 
 struct Size {
@@ -233,6 +234,26 @@ std::vector<double> axis_ticks(double low, double high, bool logarithmic) {
   return ticks;
 }
 
+std::string shorten_numbers(const std::string& svg) {
+  std::string text;
+  text.reserve(svg.size());
+  std::size_t decimals = 0;
+  bool counts = false;
+  for (const char c : svg) {
+    const bool digit = c >= '0' && c <= '9';
+    if (c == '.') {
+      counts = !text.empty() && text.back() >= '0' && text.back() <= '9';
+      decimals = 0;
+    } else if (!digit) {
+      counts = false;
+    } else if (counts && ++decimals > 2) {
+      continue;
+    }
+    text += c;
+  }
+  return text;
+}
+
 std::string to_svg(const Figure& figure) {
   const Size size = measure(figure);
   std::string text;
@@ -243,7 +264,7 @@ std::string to_svg(const Figure& figure) {
   }
   cairo_surface_finish(surface.get());
   require_drawn(cairo_surface_status(surface.get()), figure);
-  return text;
+  return shorten_numbers(text);
 }
 
 std::string to_png(const Figure& figure) {
