@@ -216,7 +216,9 @@ class Page {
     }
     for (const auto& [student, control] : pairs) {
       if (set_.groups.size() > kMostAnswers) {
-        body_ += table_html(readable(compare(set_, {.metrics = {"top1"}, .stage = student, .baseline = control})));
+        Table table = readable(compare(set_, {.metrics = {"top1"}, .stage = student, .baseline = control}));
+        table.caption = fmt::format("{} against {}: {}", plain(student), control, table.caption);
+        body_ += table_html(table);
         continue;
       }
       const Comparison compared =
