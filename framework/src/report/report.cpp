@@ -350,7 +350,10 @@ class Page {
     std::string figures = analysis_figures();
     if (tables.empty() && figures.empty()) return;
     begin_section("analyses", "Analyses");
-    if (!figures.empty()) body_ += "<div class=\"figures\">\n" + figures + "</div>\n";
+    if (!figures.empty()) {
+      if (!pictures_note_.empty()) body_ += "<p class=\"lead\">" + html(pictures_note_) + "</p>\n";
+      body_ += "<div class=\"figures\">\n" + figures + "</div>\n";
+    }
     for (const std::string& name : tables) {
       const Comparison comparison = compare(set_, {.table = name});
       if (comparison.metrics.empty()) continue;
@@ -386,10 +389,9 @@ class Page {
       }
     }
     if (count_runs() > set_.groups.size() && !text.empty())
-      body_of_figures_note_ = "Pictures are those of the first seed; tables are over all.";
+      pictures_note_ = "Pictures are those of the first seed; tables are over all.";
     if (left_out > 0)
-      body_of_figures_note_ += fmt::format(" {} more pictures are in the runs' analysis folders.", left_out);
-    if (!body_of_figures_note_.empty()) text = "<p class=\"lead\">" + body_of_figures_note_ + "</p>\n" + text;
+      pictures_note_ += fmt::format(" {} more pictures are in the runs' analysis folders.", left_out);
     return text;
   }
 
@@ -488,7 +490,7 @@ class Page {
   const std::vector<std::filesystem::path> folders_;
   std::vector<nlohmann::json> facts_;
   std::vector<std::pair<std::string, std::string>> sections_;
-  std::string body_, body_of_figures_note_;
+  std::string body_, pictures_note_;
   std::size_t picture_bytes_ = 0;
 };
 
