@@ -13,7 +13,7 @@ import sys
 PREFIX, SOURCE, WORK = (pathlib.Path(argument).resolve() for argument in sys.argv[1:4])
 PYTHON = sys.argv[4] if len(sys.argv) > 4 else ""
 KDRUN = PREFIX / "bin/kdrun"
-DOCUMENTS = ["README.md", "docs/recipes.md", "docs/plugins.md", "docs/run_folder.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "docs/recipes.md", "docs/sweeps.md", "docs/plugins.md", "docs/run_folder.md", "CONTRIBUTING.md"]
 
 # What stands around a fragment that is no file of its own.
 SCHEMA = """#include "kd/loss.h"
@@ -132,7 +132,9 @@ def run_commands():
         "kdrun config RECIPE.toml": ["config", *recipe],
         "kdrun augment RECIPE.toml": ["augment", *recipe[:3], "--stage", "teacher"],
         "kdrun eval RUN": ["eval", first, "--device", "cpu"],
+        "kdrun sweep RECIPE.toml": ["sweep", *recipe, "--seeds", "0,1"],
         "kdrun compare RUN…": ["compare", first],
+        "kdrun report RUN…|SWEEP": ["report", first, "-o", "told.html"],
         "kdrun import FILE.pth": ["import", weights],
         "kdrun export RUN": ["export", first, "--out", "exported"],
         "kdrun data fetch mnist": ["data", "fetch", "--help"],  # from this machine or not, the network is no test's business
@@ -147,16 +149,52 @@ def run_commands():
     for command, words in arguments.items():
         words = [RECIPE if word == "RECIPE" else word for word in words]
         run(KDRUN, *([RECIPE] if command.startswith("kdrun RECIPE") else []), *words)
-    for _, language, text in blocks():
-        if language == "python" and PYTHON:
+    for document, language, text in blocks():
+        if language == "python" and PYTHON and document == "docs/run_folder.md":
             run(PYTHON, "-c", text.replace("runs/.../stages/student", first + "/stages/teacher"))
+
+
+def sweep_as_documented():
+    """Every command of docs/sweeps.md, on runs of the smoke profiles; its shell loop, and its search where the package is there."""
+    folder = WORK / "sweeps"
+    folder.mkdir()
+    (folder / "recipes").symlink_to(SOURCE / "recipes")
+    (folder / "bin").mkdir()
+    (folder / "bin/kdrun").symlink_to(KDRUN)
+    env = dict(os.environ, PATH=f"{folder / 'bin'}:{os.environ['PATH']}")
+    text = (SOURCE / "tests/recipes/program.py").read_text()
+    recipe = re.search(r'^RECIPE = """(.*?)"""', text, re.M | re.S)[1]
+    for name in ("recipe.toml", "R.toml"):
+        (folder / name).write_text(recipe)
+    smoke = ["--profile", "smoke", "--device", "cpu"]
+    run(KDRUN, "sweep", "recipes/dml.toml", *smoke, "--seeds", "0,1", cwd=folder, env=env)
+    run(KDRUN, "sweep", "recipes/mnist/grid.toml", *smoke, "--grid", "stage.student_alone.optimizer.lr=[0.1, 0.2]", cwd=folder, env=env)
+    (swept,) = (folder / "runs/grid.sweep").iterdir()
+    count = 0
+    for document, language, block in blocks():
+        if document != "docs/sweeps.md":
+            continue
+        if language == "sh":
+            assert run("sh", "-c", block, cwd=folder, env=env).strip(), block
+        if language == "python":
+            python = SOURCE / "build/venv-trackers/bin/python"
+            if python.exists():
+                assert "'temperature'" in run(python, "-c", block, cwd=folder, env=env)
+            else:
+                print("        (the search with Optuna is skipped: tools/setup --trackers installs it)")
+        for line in block.splitlines() if not language else []:
+            command = re.match(r"kdrun .*?(?=\s{3,}|$)", line)[0].replace("01fb448b", swept.name).replace("--profile small", "--profile smoke")
+            command = command.replace("--jobs 4 --devices cuda:0,cuda:1", "--jobs 2 --devices cpu,cpu")
+            run("sh", "-c", command, cwd=folder, env=env)
+            count += 1
+    assert count >= 8, count
 
 
 def main():
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     os.environ.pop("KDRUN_PLUGIN_PATH", None)
-    tests = [check_recipes, show_the_answer_to_a_wrong_recipe, run_commands, build_code]
+    tests = [check_recipes, show_the_answer_to_a_wrong_recipe, run_commands, sweep_as_documented, build_code]
     for test in tests:
         test()
         print(f"ok      {test.__name__}")
