@@ -33,6 +33,15 @@ TEST(Merge, ReplacesListsAndScalars) {
   EXPECT_EQ(merged("a = [{ b = 1 }]", "a = [{ c = 1 }]"), "{ a = [{ c = 1 }] }");
 }
 
+TEST(Merge, ATableOfTablesChangesItemsOfAList) {
+  const std::string base = "analysis = [{ type = 'calibration' }, { type = 'flatness', draws = 10, samples = 5 }]";
+  EXPECT_EQ(merged(base, "analysis.flatness = { draws = 2 }\nanalysis.0 = { bins = 3 }"),
+            "{ analysis = [{ type = \"calibration\", bins = 3 }, { type = \"flatness\", draws = 2, samples = 5 }] }");
+  EXPECT_EQ(merged(base, "analysis.flatnes = { draws = 2 }"),
+            "over.toml:1:10: error: there is no 'flatnes' in a list of 2\n    hint: did you mean 'flatness'?");
+  EXPECT_EQ(merged(base, "analysis = { type = 'x' }"), "{ analysis = { type = \"x\" } }");
+}
+
 TEST(Merge, ReplacesAcrossKinds) {
   EXPECT_EQ(merged("a = { b = 1 }", "a = 2"), "{ a = 2 }");
   EXPECT_EQ(merged("a = 2", "a = { b = 1 }"), "{ a = { b = 1 } }");

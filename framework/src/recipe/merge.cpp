@@ -78,6 +78,12 @@ Value read_with_bases(const std::string& file, std::vector<std::filesystem::path
 
 }  // namespace
 
+bool changes_items(const Value& table) {
+  return table.is_table() && !table.as_table().empty() &&
+         std::all_of(table.as_table().begin(), table.as_table().end(),
+                     [](const Member& member) { return member.value.is_table(); });
+}
+
 bool is_list_position(std::string_view step) {
   return !step.empty() && step.size() < 6 && step.find_first_not_of("0123456789") == std::string_view::npos;
 }
@@ -93,6 +99,11 @@ void merge(Value& base, const Value& over, Diagnostics& diagnostics) {
       base.set(member.key, member.value, member.key_location);
     } else if (member.key == "stage" && old->is_list() && member.value.is_table()) {
       merge_stages_by_name(*old, member.value, diagnostics);
+    } else if (old->is_list() && changes_items(member.value)) {
+      for (const Member& change : member.value.as_table()) {
+        Value* item = find_item(*old, change.key, change.key_location, diagnostics);
+        if (item != nullptr) merge(*item, change.value, diagnostics);
+      }
     } else {
       merge(*old, member.value, diagnostics);
     }

@@ -13,9 +13,12 @@ namespace kd {
 /// Whether `step` of a path reads as a position in a list.
 bool is_list_position(std::string_view step);
 
+/// Whether a table that stands for a list changes items of it: each of its values is a table.
+bool changes_items(const Value& table);
+
 /// Lays `over` on `base`. Tables merge key by key, everything else replaces. A table whose `type` differs replaces,
 /// because the parameters of one type mean nothing to another. A `stage` table laid on a list of stages addresses them
-/// by name.
+/// by name, and a table of tables laid on another list addresses its items as find_item() does.
 void merge(Value& base, const Value& over, Diagnostics& diagnostics);
 
 /// Reads a recipe file and everything it extends, the file itself laid on top.

@@ -250,12 +250,6 @@ void place_at_default(Value& value) {
 
 namespace {
 
-bool is_change_of_list(const Value& given) {
-  return given.is_table() && !given.as_table().empty() &&
-         std::all_of(given.as_table().begin(), given.as_table().end(),
-                     [](const Member& member) { return is_list_position(member.key) || member.value.is_table(); });
-}
-
 /// Lays an override such as losses.kd.temperature=8, which comes as a table of positions or types, on a list of the
 /// defaults.
 Value change_default_list(const Value& list, const Value& changes, const std::string& what, Diagnostics& diagnostics) {
@@ -298,7 +292,7 @@ Value resolve_table(const std::vector<FieldInfo>& fields, const Value& table, co
         place_at_default(value);
         result.set(field.name, std::move(value), default_location());
       }
-    } else if (is_change_of_list(*given) && field.default_value.is_list()) {
+    } else if (changes_items(*given) && field.default_value.is_list()) {
       const Value changed = change_default_list(field.default_value, *given, what, diagnostics);
       result.set(field.name, checker.check(field, changed), given->location);
     } else {
