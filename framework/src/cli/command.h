@@ -36,6 +36,7 @@ void add_eval(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_report(CLI::App& app);
+void add_runs(CLI::App& app);
 void add_augment(CLI::App& app);
 void add_import(CLI::App& app);
 void add_export(CLI::App& app);

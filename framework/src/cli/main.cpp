@@ -88,6 +88,7 @@ void add_examples(CLI::App& app) {
        "  kdrun compare runs/ekd/* --metric top1 --baseline student_alone --format latex\n"
        "  kdrun compare runs/grid.sweep/0123abcd --stage student --metric top1 --sort=-top1"},
       {"report", "kdrun report runs/ekd/* -o ekd.html\n  kdrun report runs/grid.sweep/0123abcd -o grid.html"},
+      {"runs", "kdrun runs --status failed,interrupted\n  kdrun runs remove ekd/20260101-120000-0123abcd --yes"},
       {"export", "kdrun export runs/ekd/20260101-120000-0123abcd --format pth --out weights"},
       {"data", "kdrun data fetch cifar100\n  kdrun data verify"},
       {"doctor", "kdrun doctor"},
@@ -123,6 +124,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_eval(app);
   kd::cli::add_compare(app);
   kd::cli::add_report(app);
+  kd::cli::add_runs(app);
   kd::cli::add_import(app);
   kd::cli::add_export(app);
   kd::cli::add_data(app);
