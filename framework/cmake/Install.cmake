@@ -7,7 +7,7 @@ install(TARGETS kdrun_core kdrun_engine kdrun_sdk EXPORT kdrun LIBRARY DESTINATI
 install(EXPORT kdrun NAMESPACE kdrun:: FILE kdrunTargets.cmake DESTINATION ${KD_PACKAGE_DIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/framework/include/kd DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${KD_GENERATED}/kd/interface_digest.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kd)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/tools/templates DESTINATION share/kdrun)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/tools/templates ${PROJECT_SOURCE_DIR}/recipes DESTINATION share/kdrun)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/kdrunConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/kdrunConfig.cmake
   INSTALL_DESTINATION ${KD_PACKAGE_DIR})
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/kdrunConfigVersion.cmake COMPATIBILITY SameMinorVersion)

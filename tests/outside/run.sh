@@ -42,6 +42,10 @@ if "$kdrun" list | grep '^refused'; then
   exit 1
 fi
 expect "kdrun list --libraries" "$KDRUN_PLUGIN_PATH/loss_outside_mse.so" "$kdrun" list --libraries
+rm -f "$work/my.toml"
+expect "kdrun copy" "wrote $work/my.toml" "$kdrun" copy dml "$work/my.toml"
+expect "the copy extends what is installed" "$prefix/share/kdrun/recipes/base/" cat "$work/my.toml"
+expect "what the copy extends is found" together "$kdrun" config "$work/my.toml"
 expect "the installed kdrun finds its own plugins" "$prefix" "$kdrun" describe loss kd
 expect "kdrun describe" "factor of the squared error" "$kdrun" describe loss outside_mse
 

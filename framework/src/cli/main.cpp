@@ -91,6 +91,7 @@ void add_examples(CLI::App& app) {
       {"runs", "kdrun runs --status failed,interrupted\n  kdrun runs remove ekd/20260101-120000-0123abcd --yes"},
       {"export", "kdrun export runs/ekd/20260101-120000-0123abcd --format pth --out weights"},
       {"data", "kdrun data fetch cifar100\n  kdrun data verify"},
+      {"copy", "kdrun copy\n  kdrun copy dml.toml my.toml"},
       {"doctor", "kdrun doctor"},
       {"new", "kdrun new plugin loss my_loss\n  kdrun new plugin loss my_loss --outside my_loss"}};
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -128,6 +129,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_import(app);
   kd::cli::add_export(app);
   kd::cli::add_data(app);
+  kd::cli::add_copy(app);
   kd::cli::add_doctor(app);
   kd::cli::add_new(app);
   add_examples(app);
