@@ -42,6 +42,7 @@ void add_import(CLI::App& app);
 void add_export(CLI::App& app);
 void add_data(CLI::App& app);
 void add_copy(CLI::App& app);
+void add_schema(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_new(CLI::App& app);
 

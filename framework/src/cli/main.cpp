@@ -92,6 +92,7 @@ void add_examples(CLI::App& app) {
       {"export", "kdrun export runs/ekd/20260101-120000-0123abcd --format pth --out weights"},
       {"data", "kdrun data fetch cifar100\n  kdrun data verify"},
       {"copy", "kdrun copy\n  kdrun copy dml.toml my.toml"},
+      {"schema", "kdrun schema > kdrun.schema.json"},
       {"doctor", "kdrun doctor"},
       {"new", "kdrun new plugin loss my_loss\n  kdrun new plugin loss my_loss --outside my_loss"}};
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -130,6 +131,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_export(app);
   kd::cli::add_data(app);
   kd::cli::add_copy(app);
+  kd::cli::add_schema(app);
   kd::cli::add_doctor(app);
   kd::cli::add_new(app);
   add_examples(app);
