@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ struct RecipeArguments {
 /// Loads the plugins; libraries that were refused are named on stderr.
 void load_plugins_with_warnings(const std::vector<std::string>& folders);
 
+/// The folder of the recipes that come with kdrun. Throws kd::Error where there is none.
+std::filesystem::path recipe_folder();
+
 void add_run(CLI::App& app, const std::vector<std::string>& arguments);
 void add_validate(CLI::App& app);
 void add_config(CLI::App& app);
@@ -43,6 +47,7 @@ void add_export(CLI::App& app);
 void add_data(CLI::App& app);
 void add_copy(CLI::App& app);
 void add_schema(CLI::App& app);
+void add_completion(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_new(CLI::App& app);
 

@@ -9,9 +9,7 @@
 #include "recipe/copy_recipe.h"
 
 namespace kd::cli {
-namespace {
 
-/// The folder of the recipes: of the installed kdrun that this program belongs to, or of the source tree.
 std::filesystem::path recipe_folder() {
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe").parent_path();
   const std::filesystem::path installed = (program / KD_RECIPES_INSTALLED).lexically_normal();
@@ -20,6 +18,8 @@ std::filesystem::path recipe_folder() {
   }
   throw Error("the recipes are not there: neither in " + installed.string() + " nor in " KD_RECIPES_SOURCE);
 }
+
+namespace {
 
 void list_recipes() {
   const std::vector<ShippedRecipe> recipes = shipped_recipes(recipe_folder());
