@@ -3,6 +3,7 @@ include(CMakePackageConfigHelpers)
 set(KD_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/kdrun)
 
 install(TARGETS kdrun_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kdrun.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(TARGETS kdrun_complete RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/kdrun)
 install(TARGETS kdrun_core kdrun_engine kdrun_sdk EXPORT kdrun LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT kdrun NAMESPACE kdrun:: FILE kdrunTargets.cmake DESTINATION ${KD_PACKAGE_DIR})

@@ -48,6 +48,7 @@ void add_data(CLI::App& app);
 void add_copy(CLI::App& app);
 void add_schema(CLI::App& app);
 void add_completion(CLI::App& app);
+void add_man(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_new(CLI::App& app);
 

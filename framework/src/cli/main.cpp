@@ -94,6 +94,7 @@ void add_examples(CLI::App& app) {
       {"copy", "kdrun copy\n  kdrun copy dml.toml my.toml"},
       {"schema", "kdrun schema > kdrun.schema.json"},
       {"completion", "source <(kdrun completion bash)\n  kdrun completion fish > ~/.config/fish/completions/kdrun.fish"},
+      {"man", "kdrun man > kdrun.1; man ./kdrun.1"},
       {"doctor", "kdrun doctor"},
       {"new", "kdrun new plugin loss my_loss\n  kdrun new plugin loss my_loss --outside my_loss"}};
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -134,6 +135,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_copy(app);
   kd::cli::add_schema(app);
   kd::cli::add_completion(app);
+  kd::cli::add_man(app);
   kd::cli::add_doctor(app);
   kd::cli::add_new(app);
   add_examples(app);
