@@ -21,7 +21,6 @@
 #include "kd/picture.h"
 #include "kd/plugin.h"
 #include "record/run_folder.h"
-#include "report/figure_views.h"
 #include "report/report.h"
 #include "report/table_views.h"
 
@@ -132,12 +131,7 @@ class RunAnalysisContext final : public AnalysisContext {
     folder_.write_analysis(name + ".json", to_json(table));
   }
   void show(const Table& table) override { context_.progress.say(table.caption + "\n" + indented(to_console(table))); }
-  void figure(const Figure& figure) override {
-    const std::string name = free_name(figure.name, kept_figures_);
-    folder_.write_analysis(name + ".svg", to_svg(figure));
-    folder_.write_analysis(name + ".png", to_png(figure));
-    folder_.write_analysis(name + ".figure.json", to_json(figure));
-  }
+  void figure(const Figure& figure) override { folder_.write_figure(free_name(figure.name, kept_figures_), figure); }
   void print(const std::string& text) override { context_.progress.say(text); }
 
  private:
@@ -238,6 +232,11 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
                 RunResult& result) {
   train_stages(context, result, [&](const StageResult& outcome) {
     folder.link_stage(outcome.stage, outcome.folder);
+    for (const NetworkResult& network : outcome.networks) {
+      const ClassificationResult& test = network.test;
+      folder.finish_network(outcome.stage, network.name,
+                            {{"top1", test.top1}, {"nll", test.nll}, {"ece", test.calibration.ece}});
+    }
     if (outcome.reused) {
       context.progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)",
                                        outcome.stage, outcome.folder.string()));
@@ -289,7 +288,7 @@ RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, 
   LoggingProgress logging(progress);
   RunContext context = make_context(plan, options, logging);
   const auto analyses = check(context);
-  RunFolder folder(options.runs_folder, plan.recipe_name, write_recipe(plan.resolved),
+  RunFolder folder(options.runs_folder, plan,
                    {.recipe_file = plan.recipe_file,
                     .arguments = options.arguments,
                     .device = describe_device(context.device),

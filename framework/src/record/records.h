@@ -36,17 +36,6 @@ class KD_API JsonLinesSink final : public Sink {
   std::ofstream stream_;
 };
 
-/// Event files of TensorBoard, under tags "stage/network/split/name", over steps.
-class KD_API TensorBoardSink final : public Sink {
- public:
-  explicit TensorBoardSink(const std::filesystem::path& folder);
-  void write(const std::vector<Record>& records) override;
-
- private:
-  void write_event(const std::string& event);
-  std::ofstream stream_;
-};
-
 /// Reads records that a JsonLinesSink has written; a last line that was cut off is left out.
 KD_API std::vector<Record> read_records(const std::filesystem::path& file);
 

@@ -18,6 +18,7 @@
 #include "files/digest.h"
 #include "kd/diagnostics.h"
 #include "plugin/registry.h"
+#include "report/figure_views.h"
 #include "report/table_views.h"
 
 namespace kd {
@@ -61,23 +62,63 @@ nlohmann::ordered_json describe_plugins() {
   return plugins;
 }
 
+/// `component` as the recipe holds it: its type and parameters.
+Value to_table(const ComponentSpec& component) {
+  Value table(Value::Table{{"type", {}, component.type}});
+  for (const Member& member : component.parameters.as_table()) table.set(member.key, member.value);
+  return table;
+}
+
+/// What a network is trained with, under the names that overrides have behind "stage.NAME.".
+std::vector<std::pair<std::string, Value>> trial_settings(const ExperimentPlan& plan, const StagePlan& stage,
+                                                          const NetworkPlan& network) {
+  Value table = stage.resolved;
+  table.erase("name");
+  table.erase("models");
+  table.set("model", to_table(network.model));
+  if (network.optimizer) table.set("optimizer", to_table(network.optimizer));
+  if (network.schedule) table.set("schedule", to_table(network.schedule));
+  std::vector<std::pair<std::string, Value>> settings{
+      {"recipe", plan.recipe_name}, {"stage", stage.name}, {"network", network.name}, {"seed", plan.seed}};
+  for (const SettingOrigin& setting : list_settings(table)) {
+    const Value& value = setting.value;
+    const bool empty = value.is_null() || (value.is_list() && value.as_list().empty()) || value.is_table();
+    if (!empty) settings.emplace_back(setting.key, value);
+  }
+  return settings;
+}
+
+/// Every network of the run. A training that is repeated, or goes on after a stop, is the same trial.
+std::vector<Trial> list_trials(const ExperimentPlan& plan, const std::string& digest, std::int64_t max_steps) {
+  std::vector<Trial> trials;
+  for (const StagePlan& stage : plan.stages) {
+    for (const NetworkPlan& network : stage.networks) {
+      std::string group = fmt::format("{}-{} {}/{}", plan.recipe_name, digest, stage.name, network.name);
+      if (max_steps > 0) group += fmt::format(" ({} steps)", max_steps);
+      trials.push_back({stage.name, network.name, group, trial_settings(plan, stage, network)});
+    }
+  }
+  return trials;
+}
+
 }  // namespace
 
-RunFolder::RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved,
-                     RunFacts facts)
+RunFolder::RunFolder(const std::filesystem::path& runs, const ExperimentPlan& plan, RunFacts facts)
     : facts_(std::move(facts)), started_(now("{:%Y-%m-%dT%H:%M:%S%z}")) {
-  const std::string base = fmt::format("{}-{}", now("{:%Y%m%d-%H%M%S}"), Digest().add(resolved).hex().substr(0, 8));
+  const std::string resolved = write_recipe(plan.resolved);
+  const std::string digest = Digest().add(resolved).hex().substr(0, 8);
+  const std::string base = fmt::format("{}-{}", now("{:%Y%m%d-%H%M%S}"), digest);
   require_writable(runs);
-  std::filesystem::create_directories(runs / recipe_name);
-  path_ = runs / recipe_name / base;
+  std::filesystem::create_directories(runs / plan.recipe_name);
+  path_ = runs / plan.recipe_name / base;
   for (int i = 2; !std::filesystem::create_directory(path_); ++i)
-    path_ = runs / recipe_name / fmt::format("{}-{}", base, i);
+    path_ = runs / plan.recipe_name / fmt::format("{}-{}", base, i);
   std::filesystem::create_directories(path_ / "stages");
   if (std::filesystem::is_regular_file(facts_.recipe_file))
     std::filesystem::copy_file(facts_.recipe_file, path_ / "recipe.toml");
   write_file(path_ / "resolved.toml", resolved);
   metrics_ = std::make_unique<JsonLinesSink>(path_ / "metrics.jsonl");
-  tensorboard_ = std::make_unique<TensorBoardSink>(path_ / "tb");
+  tensorboard_ = std::make_unique<TensorBoardSink>(path_ / "tb", list_trials(plan, digest, facts_.max_steps));
   log_ = std::make_shared<spdlog::logger>(
       "run", std::make_shared<spdlog::sinks::basic_file_sink_mt>((path_ / "log.txt").string()));
   log_->set_pattern("%Y-%m-%d %H:%M:%S %v");
@@ -95,6 +136,11 @@ void RunFolder::link_stage(const std::string& name, const std::filesystem::path&
   replace_link(path_ / "stages" / name, std::filesystem::relative(folder, path_ / "stages"));
 }
 
+void RunFolder::finish_network(const std::string& stage, const std::string& network,
+                               const std::map<std::string, double>& results) {
+  tensorboard_->finish(stage, network, results);
+}
+
 void RunFolder::write_analysis(const std::string& file, const std::string& text) {
   std::filesystem::create_directories(path_ / "analysis");
   write_file(path_ / "analysis" / file, text);
@@ -104,12 +150,21 @@ void RunFolder::write_augmentations(const std::string& png) { write_file(path_ /
 
 void RunFolder::write_report(const std::string& html) { write_file(path_ / "report.html", html); }
 
+void RunFolder::write_figure(const std::string& name, const Figure& figure) {
+  const std::string png = to_png(figure);
+  write_analysis(name + ".svg", to_svg(figure));
+  write_analysis(name + ".png", png);
+  write_analysis(name + ".figure.json", to_json(figure));
+  tensorboard_->image(name, png);
+}
+
 void RunFolder::write_summary(const Table& table) {
   write_file(path_ / "summary.csv", to_csv(table));
   write_file(path_ / "summary.json", to_json(table));
 }
 
 void RunFolder::set_status(const std::string& status, const std::string& error, const std::string& results) {
+  if (status != "running") tensorboard_->abandon(status == "failed" ? TrialStatus::kFailure : TrialStatus::kUnknown);
   nlohmann::ordered_json json{{"status", status},
                               {"error", error},
                               {"started", started_},

@@ -3,13 +3,17 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "kd/api.h"
+#include "kd/figure.h"
 #include "kd/table.h"
+#include "recipe/plan.h"
 #include "record/records.h"
+#include "record/tensorboard.h"
 
 namespace spdlog {
 class logger;
@@ -30,8 +34,7 @@ struct KD_API RunFacts {
 class KD_API RunFolder {
  public:
   /// Makes <runs>/<recipe>/<time>-<first 8 digits of the resolved recipe's SHA-256>, never one that exists.
-  RunFolder(const std::filesystem::path& runs, const std::string& recipe_name, const std::string& resolved,
-            RunFacts facts);
+  RunFolder(const std::filesystem::path& runs, const ExperimentPlan& plan, RunFacts facts);
   ~RunFolder();
 
   const std::filesystem::path& path() const { return path_; }
@@ -40,10 +43,15 @@ class KD_API RunFolder {
   void log(const std::string& line);
   /// Shows the folder of a finished stage under stages/<name>.
   void link_stage(const std::string& name, const std::filesystem::path& folder);
+  /// Tells TensorBoard what a network came to: "top1", "ece", "nll".
+  void finish_network(const std::string& stage, const std::string& network,
+                      const std::map<std::string, double>& results);
   void write_analysis(const std::string& file, const std::string& text);
   /// A picture of what the networks see, and the page that tells of the run.
   void write_augmentations(const std::string& png);
   void write_report(const std::string& html);
+  /// As <name>.svg, .png and .figure.json, and for TensorBoard.
+  void write_figure(const std::string& name, const Figure& figure);
   /// As summary.csv and summary.json.
   void write_summary(const Table& table);
   /// Writes run.json: "running", "ok", "failed", "stopped". `results` is JSON text.
