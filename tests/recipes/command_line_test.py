@@ -191,7 +191,7 @@ def options_may_stand_before_the_recipe():
 
 def words_of_other_programs_are_answered():
     for arguments, hint in ((["lst"], "did you mean 'kdrun list'?"), (["train", "recipe.toml"], "did you mean 'kdrun run'?"),
-                            (["xyzzy"], "commands: run, validate,")):
+                            (["xyzzy"], "commands: run, sweep, validate,")):
         error = kdrun(*arguments, code=2).stderr
         assert f"there is no command '{arguments[0]}'" in error and hint in error, error
     assert "kdrun compare runs/" in kdrun("--help").stdout
@@ -232,7 +232,7 @@ def cut_short_runs_say_so_and_are_left_out():
     assert json.loads((whole / "run.json").read_text())["whole"] is True
     assert json.loads((cut / "run.json").read_text())["whole"] is False
     done = kdrun("compare", whole, cut, whole)
-    assert "## 1 run(s), seed 0" in done.stdout, done.stdout
+    assert "one seed: nothing can be said of the spread" in done.stderr and "teacher     1 " in done.stdout, done.stdout
     assert "ended after 2 steps" in done.stderr and "it was named before" in done.stderr, done.stderr
 
 

@@ -97,7 +97,7 @@ def the_manual_page_is_good_troff():
         done = subprocess.run(["groff", "-man", "-ww", f"-T{device}", "kdrun.1"], capture_output=True, text=True, check=True)
         assert done.stderr == "", (device, done.stderr)
     text = re.sub(".\b", "", subprocess.run(["groff", "-man", "-Tutf8", "-P-c", "kdrun.1"], capture_output=True, text=True, check=True).stdout)
-    assert "kdrun compare runs/ekd/* --format latex\n" in text and "--model '{ type = \"resnet\", depth = 20 }' --rename" in text, text
+    assert "--baseline student_alone --format latex\n" in text and "--model '{ type = \"resnet\", depth = 20 }' --rename" in text, text
     if shutil.which("man") is None:
         print("        (man itself is not here)")
         return

@@ -63,8 +63,10 @@ def sizes_are_those_of_du():
     stages = list(pathlib.Path("runs/.stages").glob("*[0-9a-f]"))
     assert len(stages) == 2 and int(first["stage_bytes"]) == int(second["stage_bytes"]) == du(*stages)
     text = kdrun("runs").stdout
-    shared = f"{du(*stages) / 1e3:.1f} kB"
-    assert text.splitlines()[-1] == f"2 run(s): {(int(first['own_bytes']) + int(second['own_bytes'])) / 1e3:.1f} kB of their own, {shared} of 2 stage(s)", text
+    def shown(size):
+        return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+    shared = shown(du(*stages))
+    assert text.splitlines()[-1] == f"2 run(s): {shown(int(first['own_bytes']) + int(second['own_bytes']))} of their own, {shared} of 2 stage(s)", text
     assert len(re.findall(shared, text)) == 3, text  # each run's, and together
 
 

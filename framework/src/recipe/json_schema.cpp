@@ -90,7 +90,6 @@ class Writer {
                              {"items", {{"type", "string"}}},
                              {"description", "recipes that this one is laid on, relative to this file"}};
     properties["profile"] = {{"type", "object"}, {"additionalProperties", reference("profile")}};
-    properties["sweep"] = sweep_table();
     // What a recipe lacks, one that it extends may have.
     schema["if"] = {{"not", {{"required", {"extends"}}}}};
     schema["then"] = {{"required", {"data", "stage"}}, {"properties", {{"data", {{"required", {"type"}}}}}}};
@@ -103,6 +102,7 @@ class Writer {
   Json top_table() {
     Json table = object(sections_.at("recipe"), Extent::kPart);
     Json& properties = table["properties"];
+    properties["sweep"] = sweep_table();
     properties["device"]["pattern"] = "^(auto|cpu|cuda(:[0-9]{1,2})?)$";  // as is_device_name() has it
     properties["train"] = object(sections_.at("train"), Extent::kPart);
     properties["train"]["description"] = "settings of every stage; a stage may override any of them";
@@ -205,11 +205,10 @@ class Writer {
     return Json::object();
   }
 
-  /// A list, or where there is a default one, a table that changes some of its items: { 1 = { temperature = 8 } }.
+  /// A list, or a table that changes some items of one that is there: { kd = { temperature = 8 } }, { 1 = { … } }.
   Json list_of(const FieldInfo& item, const FieldInfo& field) {
     Json schema{{"type", "array"}, {"items", constraint(item, Extent::kWhole)}};
-    const bool may_be_changed = field.default_value.is_list() && !field.default_value.as_list().empty();
-    if (!may_be_changed) return schema;
+    if (field.type != FieldType::kComponentList) return schema;
     schema["type"] = {"array", "object"};
     schema["additionalProperties"] = constraint(item, Extent::kPart);
     return schema;

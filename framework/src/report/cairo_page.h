@@ -14,7 +14,8 @@ struct Colour {
 
 constexpr Colour kInk{0.13, 0.13, 0.13}, kGrid{0.88, 0.88, 0.88}, kFrame{0.45, 0.45, 0.45};
 
-/// One of eight colours that people with any kind of colour vision can tell apart (Okabe and Ito, 2008).
+/// One of ten colours, the first eight of which people with any kind of colour vision can tell apart (Okabe and Ito,
+/// 2008).
 Colour palette(int i);
 /// Of a share in [0, 1]: white to blue, evenly in lightness.
 Colour heat(double share);

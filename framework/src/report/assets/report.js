@@ -1,8 +1,8 @@
 // What a report gains where scripts run: sorting of tables, charts to hover over, zoom into and hide series of, light and dark.
 "use strict";
 (function () {
-  const palette = ["#0073b3", "#d65e00", "#009e73", "#cc78a6", "#e69e00", "#56b5e8", "#595959", "#f0e342"];
-  const colourOf = (i) => palette[((i % 8) + 8) % 8];
+  const palette = ["#0073b3", "#d65e00", "#009e73", "#cc78a6", "#e69e00", "#56b5e8", "#595959", "#f0e342", "#6b3394", "#8c5729"];
+  const colourOf = (i) => palette[i % palette.length];
   const charts = [];
 
   function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
