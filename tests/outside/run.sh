@@ -47,8 +47,8 @@ expect "kdrun copy" "wrote $work/my.toml" "$kdrun" copy dml "$work/my.toml"
 expect "the copy extends what is installed" "$prefix/share/kdrun/recipes/base/" cat "$work/my.toml"
 expect "what the copy extends is found" together "$kdrun" config "$work/my.toml"
 expect "the manual page" "kdrun runs remove" cat "$prefix/share/man/man1/kdrun.1"
-expect "the script of completion" "$prefix/libexec/kdrun/kdrun_complete" "$kdrun" completion bash
-expect "completion" outside_mse env XDG_CACHE_HOME="$work/cache" "$prefix/libexec/kdrun/kdrun_complete" describe loss outs
+expect "the script of completion" "$prefix/lib/kdrun/kdrun_complete" "$kdrun" completion bash
+expect "completion" outside_mse env XDG_CACHE_HOME="$work/cache" "$prefix/lib/kdrun/kdrun_complete" describe loss outs
 expect "the installed kdrun finds its own plugins" "$prefix" "$kdrun" describe loss kd
 expect "kdrun describe" "factor of the squared error" "$kdrun" describe loss outside_mse
 
