@@ -34,7 +34,7 @@ Answers answers_of(kd::TrainedModel& network) {
 
 /// How often each class (rows) is answered with each (columns): int64.
 at::Tensor confusion_of(const Answers& samples, std::int64_t classes) {
-  return at::bincount(samples.truths * classes + samples.answers, {}, classes * classes).view({classes, classes});
+  return at::bincount(samples.answers * classes + samples.truths, {}, classes * classes).view({classes, classes});
 }
 
 double ratio(std::int64_t part, std::int64_t whole) {
@@ -83,7 +83,7 @@ kd::HeatMap heat_map(const at::Tensor& confusion) {
 /// Names stand beside the rows, where there is room for them; columns have their numbers.
 kd::Figure draw(const kd::NetworkName& network, const at::Tensor& confusion, const std::vector<std::string>& classes) {
   kd::Panel panel{.title = "rows: truth, columns: answer, shares of the row",
-                  .x = {.title = "answer (colours end off the diagonal)"},
+                  .x = {.title = "answer (colours: up to the largest mistake)"},
                   .marks = {heat_map(confusion)},
                   .height = 0.82};
   for (std::size_t c = 0; confusion.size(0) <= kMostNamed && c < classes.size(); ++c) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../shared/same_samples.h"
 #include "../shared/splits.h"
 #include "kd/analysis.h"
 #include "kd/calibration.h"
@@ -19,12 +20,6 @@ struct Measured {
   std::size_t split;  ///< its place in `splits`
   kd::Agreement agreement;
 };
-
-/// Stages may differ in their classes and their samples, and then have nothing to agree on.
-bool have_same_samples(kd::TrainedModel& one, kd::TrainedModel& other, kd::Split split) {
-  return one.has(split) && other.has(split) && one.data().class_names == other.data().class_names &&
-         one.labels(split).equal(other.labels(split));
-}
 
 kd::Table empty_table(const std::string& stage, const std::string& teacher, const std::string& control) {
   kd::Table table{.name = "fidelity_" + stage,
@@ -120,7 +115,7 @@ class Fidelity final : public kd::Analysis {
     for (std::size_t i = 0; i < splits_.size(); ++i) {
       at::Tensor wanted;
       for (kd::TrainedModel* one : context.networks()) {
-        if (one == &teacher || !have_same_samples(*one, teacher, splits_[i])) continue;
+        if (one == &teacher || !kd::analyses::have_same_samples(*one, teacher, splits_[i])) continue;
         if (!wanted.defined()) wanted = answers(teacher, splits_[i]);
         all.push_back({one->name(), i, kd::measure_agreement(wanted, answers(*one, splits_[i]))});
       }

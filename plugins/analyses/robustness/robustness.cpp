@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../shared/same_samples.h"
 #include "attacks.h"
 #include "corruptions.h"
 #include "kd/analysis.h"
@@ -60,7 +61,7 @@ const ka::Corruption& find_corruption(const std::string& name) {
 /// Images that fool one network can be shown to another that knows the same samples in the same size.
 bool sees_same_images(kd::TrainedModel& one, kd::TrainedModel& other) {
   constexpr kd::Split kTest = kd::Split::kTest;
-  return one.data().class_names == other.data().class_names && one.labels(kTest).equal(other.labels(kTest)) &&
+  return ka::have_same_samples(one, other, kTest) &&
          one.pixels(kTest, 0, 1).sizes() == other.pixels(kTest, 0, 1).sizes();
 }
 
