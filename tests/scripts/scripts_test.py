@@ -113,9 +113,18 @@ def a_libtorch_of_ones_own_is_no_environment(root):
     assert "makes an environment" in text, text
 
 
+def trackers_have_an_environment_of_their_own(root):
+    make_tree(root, [])
+    write_program(root / "build/venv-trackers/bin/python", '#!/bin/sh\necho "python of trackers: $@"\n')
+    text = run(root, "tools/setup", "--trackers")
+    assert text.startswith("python of trackers: -m pip install ") and " wandb==" in text and " aim==" in text, text
+    assert not (root / "build/venv").exists() and not (root / "build/.setup-cpu").exists()
+    assert "usage: tools/setup [--cuda | --cpu | --trackers]" in run(root, "tools/setup", "--tracker", code=2)
+
+
 TESTS = [a_machine_with_a_driver_takes_the_cuda_flavour_everywhere, a_preset_that_is_asked_for_counts_more_than_the_driver,
          a_machine_without_a_driver_takes_the_cpu_flavour, cmake_alone_takes_the_libtorch_that_is_there, a_build_without_tests_configures,
-         a_libtorch_of_ones_own_is_no_environment]
+         a_libtorch_of_ones_own_is_no_environment, trackers_have_an_environment_of_their_own]
 failed = 0
 for test in TESTS:
     with tempfile.TemporaryDirectory() as folder:
