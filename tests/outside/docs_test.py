@@ -135,6 +135,11 @@ def run_commands():
         "kdrun sweep RECIPE.toml": ["sweep", *recipe, "--seeds", "0,1"],
         "kdrun compare RUN…": ["compare", first],
         "kdrun report RUN…|SWEEP": ["report", first, "-o", "told.html"],
+        "kdrun runs": ["runs"],
+        "kdrun copy [RECIPE] [FILE]": ["copy", "dml.toml", "mine.toml"],
+        "kdrun schema": ["schema"],
+        "kdrun completion bash|zsh|fish": ["completion", "bash"],
+        "kdrun man": ["man"],
         "kdrun import FILE.pth": ["import", weights],
         "kdrun export RUN": ["export", first, "--out", "exported"],
         "kdrun data fetch mnist": ["data", "fetch", "--help"],  # from this machine or not, the network is no test's business

@@ -101,8 +101,8 @@ def a_run_leaves_a_report_of_its_own():
 
 def a_sweep_is_a_heat_map_for_every_network_that_depends_on_it():
     page = Page(report_of_sweep().read_text())
-    assert "top-1, % of student/model, mean over seeds" in page.text, page.text[:2000]
-    assert "top-1, % of teacher/model" not in page.text
+    assert "top-1, % of student, mean over seeds" in page.text, page.text[:2000]
+    assert "top-1, % of teacher" not in page.text
     assert "whoever takes the best of these settings has chosen it by the test images" in page.text
 
 

@@ -211,6 +211,8 @@ TEST(Compare, SaysWhatThereIsNot) {
             "error: no run has a table 'sumary'\n    hint: did you mean 'summary'?");
   EXPECT_EQ(refusal(grid.runs, {.metrics = {"top2"}}),
             "error: the table 'summary' has no number 'top2'\n    hint: did you mean 'top1'?");
+  EXPECT_EQ(refusal(grid.runs, {.columns = {"temprature"}}),
+            "error: --columns: there is no column 'temprature'\n    hint: did you mean 'temperature'?");
   EXPECT_EQ(refusal(grid.runs, {.stage = "studnet"}),
             "error: --stage: no run has a stage 'studnet'\n    hint: did you mean 'student'?");
   EXPECT_EQ(refusal(grid.runs, {.baseline = "alone"}),
@@ -229,6 +231,17 @@ TEST(Compare, SaysWhatThereIsNot) {
   EXPECT_EQ(refusal(grid.runs, {}, {"temperature=5"}), "there is no run to look at: none passes the filter");
   EXPECT_EQ(refusal(grid.runs, {}, {"temperature"}),
             "error: --filter 'temperature': key=value is wanted\n    hint: for example temperature=4");
+}
+
+TEST(Compare, ATableThatIsDamagedInOneRunIsTold) {
+  const Grid grid;
+  const std::vector<kd::Column> columns = {{"stage", kText}, {"ece", kNumber}};
+  grid.folder.write("t4_0/analysis/calibration.json", "[]");
+  grid.folder.write("t4_1/analysis/calibration.json", json_of("calibration", columns, {{"student", 0.5}}));
+  const auto result = compared({grid.runs[0], grid.runs[2]}, {.table = "calibration"});
+  ASSERT_EQ(result.rows.size(), 1U);
+  EXPECT_EQ(result.rows[0].runs, 1U);
+  EXPECT_NE(result.notes[0].find("t4_0 has no intact table 'calibration'"), std::string::npos) << result.notes[0];
 }
 
 TEST(RunSet, LeavesOutByNameWhatMustNotBeAveraged) {
@@ -253,6 +266,19 @@ TEST(RunSet, LeavesOutByNameWhatMustNotBeAveraged) {
                                       "whole: it was named before", "again: it repeats seed 1 of " + second.string()}));
 }
 
+TEST(RunSet, LeavesOutWhatIsDamaged) {
+  const Grid grid;
+  grid.folder.write("t4_0/summary.json", "{ cut");
+  grid.folder.write("t4_1/resolved.toml", "= 3");
+  grid.folder.write("t4_2/run.json", R"({"status": 3})");
+  const kd::RunSet set = kd::read_runs(grid.runs);
+  ASSERT_EQ(set.groups.size(), 1U);
+  ASSERT_EQ(set.left_out.size(), 3U);
+  EXPECT_NE(set.left_out[0].reason.find("holds no table"), std::string::npos) << set.left_out[0].reason;
+  EXPECT_NE(set.left_out[1].reason.find("resolved.toml"), std::string::npos) << set.left_out[1].reason;
+  EXPECT_EQ(set.left_out[2].reason, "its status is ''");
+}
+
 TEST(RunSet, TakesTheFinishedPointsOfASweep) {
   const Grid grid;
   grid.folder.write("sweep/sweep.json", R"({"points": [{"status": "done", "run": ")" + grid.runs[0].string() +
@@ -261,6 +287,9 @@ TEST(RunSet, TakesTheFinishedPointsOfASweep) {
   const kd::RunSet set = kd::read_runs({grid.folder.path / "sweep"});
   ASSERT_EQ(set.groups.size(), 1U);
   EXPECT_EQ(set.groups[0].runs.size(), 2U);
+  ASSERT_EQ(set.left_out.size(), 1U);
+  EXPECT_EQ(set.left_out[0].folder.filename(), "point 1");
+  EXPECT_EQ(set.left_out[0].reason, "it is failed");
 }
 
 TEST(RunSet, RefusesWhereThereIsNoFinishedRun) {

@@ -243,6 +243,44 @@ TEST(Sweep, SaysWhereAPathOrAValueDoesNotFit) {
   EXPECT_EQ(value.find("error: "), value.rfind("error: ")) << value;
 }
 
+TEST(Sweep, WhatIsNoTableIsNoCombination) {
+  EXPECT_EQ(refusal("[sweep]\nlist = [3]\n"),
+            "r.toml:15:9: error: sweep: a combination of 'list' is a table, and this is an integer");
+  EXPECT_NE(refusal("", {.grid = {}, .zip = {}, .list = {"[]"}, .seeds = {}}).find("is a table"), std::string::npos);
+  EXPECT_EQ(refusal("[sweep]\ngrid = { \"sweep.seeds\" = [1, 2] }\n"),
+            "r.toml:15:10: error: sweep: 'sweep.seeds' is no setting of a run");
+}
+
+TEST(Sweep, APointIsTrainedAsItIsCalled) {
+  const std::string losses = "stage.student.scheme.losses.";
+  // One setting by two names: the later one would win in silence.
+  EXPECT_EQ(
+      refusal("[sweep]\ngrid = { \"" + losses + "kd.temperature\" = [1, 2], \"" + losses + "1.temperature\" = [4] }\n"),
+      "r.toml:15:10: error: sweep: '" + losses + "kd.temperature' is changed again by another setting of the sweep");
+  EXPECT_NE(refusal("[sweep]\ngrid = { \"stage.student.model.depth\" = [1, 2], \"stage.student.model\" = [{ type = "
+                    "\"net\", depth "
+                    "= 3 }] }\n")
+                .find("'stage.student.model.depth' is changed again"),
+            std::string::npos);
+  EXPECT_NE(refusal("[sweep]\ngrid = { \"" + losses + "0.weight\" = [3], \"" + losses +
+                    "kd.weight\" = { values = [0.2], complement = true } }\n")
+                .find("'" + losses + "0.weight' is changed again"),
+            std::string::npos);
+  const TemporaryFolder folder;
+  EXPECT_THROW(read(folder, "[sweep]\ngrid = { \"train.epochs\" = [1, 2] }\n", {},
+                    {.profile = "", .overrides = {"train.epochs=5"}}),
+               kd::RecipeError);
+}
+
+TEST(Sweep, RefusesTwoPointsThatAreTheSame) {
+  EXPECT_NE(refusal("", {.grid = {}, .zip = {}, .list = {}, .seeds = {1, 1}})
+                .find("two points are the same: 'seed 1' and 'seed 1'"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal("[sweep]\nlist = [{ \"train.epochs\" = 2 }, { \"train.epochs\" = 2 }]\n").find("two points are the same"),
+      std::string::npos);
+}
+
 TEST(Sweep, SaysWhatHasNoComplement) {
   const auto complement = [](const std::string& path, const std::string& values) {
     return refusal("[sweep]\ngrid = { \"" + path + "\" = { values = " + values + ", complement = true } }\n");
@@ -346,6 +384,23 @@ TEST(SweepRunner, GoesOnWithWhatIsMissing) {
   kd::run_sweep(plan, sweep, {.command = {write_program(folder, kFinish)}, .jobs = 1}, watcher);
   EXPECT_EQ(statuses(sweep), std::vector<std::string>(4, "done"));
   EXPECT_EQ(watcher.events, (std::vector<std::string>{"+1", "-1", "+2", "-2", "+3", "-3"}));
+}
+
+TEST(SweepRunner, APointWhoseResultIsDamagedIsTrainedAgain) {
+  const TemporaryFolder folder;
+  const auto plan = small_plan(folder);
+  const std::string program = write_program(folder, kFinish);
+  {
+    kd::SweepFolder sweep(folder.path / "runs", plan, "");
+    Watcher watcher;
+    kd::run_sweep(plan, sweep, {.command = {program}, .jobs = 1}, watcher);
+  }
+  const std::string run = "runs/stage.student.optimizer.lr=0.1-seed=";
+  folder.write(run + "0/summary.json", "{ cut");
+  folder.write(run + "1/run.json", R"({"status": 3})");
+  kd::SweepFolder sweep(folder.path / "runs", plan, "");
+  EXPECT_EQ(statuses(sweep), (std::vector<std::string>{"waiting", "waiting", "done", "done"}));
+  folder.write(std::filesystem::relative(sweep.path() / "sweep.json", folder.path).string(), R"({"points": 3})");
 }
 
 TEST(SweepRunner, TellsWhyAPointFailed) {

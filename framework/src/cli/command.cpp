@@ -21,6 +21,17 @@ void RecipeArguments::add_to(CLI::App& command) {
   command.add_option("--plugin-dir", plugin_folders, "more folders with plugins")->allow_extra_args(false);
 }
 
+CLI::Validator whole_number(std::int64_t least) {
+  return CLI::Validator(
+      [least](const std::string& text) {
+        const bool digits =
+            !text.empty() && text.size() <= 12 && text.find_first_not_of("0123456789") == std::string::npos;
+        return digits && std::stoll(text) >= least ? std::string()
+                                                   : fmt::format("'{}' is no whole number of at least {}", text, least);
+      },
+      "N");
+}
+
 ExperimentPlan RecipeArguments::read() const {
   load_plugins_with_warnings(plugin_folders);
   RecipeOptions all = options;

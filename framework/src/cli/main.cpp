@@ -93,7 +93,8 @@ void add_examples(CLI::App& app) {
       {"data", "kdrun data fetch cifar100\n  kdrun data verify"},
       {"copy", "kdrun copy\n  kdrun copy dml.toml my.toml"},
       {"schema", "kdrun schema > kdrun.schema.json"},
-      {"completion", "source <(kdrun completion bash)\n  kdrun completion fish > ~/.config/fish/completions/kdrun.fish"},
+      {"completion",
+       "source <(kdrun completion bash)\n  kdrun completion fish > ~/.config/fish/completions/kdrun.fish"},
       {"man", "kdrun man > kdrun.1; man ./kdrun.1"},
       {"doctor", "kdrun doctor"},
       {"new", "kdrun new plugin loss my_loss\n  kdrun new plugin loss my_loss --outside my_loss"}};

@@ -26,6 +26,9 @@ void add_report(CLI::App& app) {
     if (!given->replace && std::filesystem::exists(given->output)) {
       throw Error({{{}, given->output + " exists already; nothing was written", "another name with -o, or --replace"}});
     }
+    const auto kind = std::filesystem::symlink_status(given->output).type();
+    if (kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::regular)
+      throw Error({{{}, given->output + " is no regular file; nothing was written", "another name with -o"}});
     const std::string text = html_report({given->runs.begin(), given->runs.end()});
     write_file(given->output, text);
     fmt::print("wrote {} ({} kB)\n", given->output, (text.size() + 999) / 1000);

@@ -11,6 +11,7 @@
 #include "engine/metric.h"
 #include "engine/stop.h"
 #include "engine/summary.h"
+#include "recipe/sweep.h"
 
 namespace kd::cli {
 namespace {
@@ -20,7 +21,7 @@ struct RunArguments {
   std::string runs_folder = "runs";
   bool fresh = false, dry_run = false, deterministic = false, json = false, events = false;
   std::int64_t max_steps = 0, share = 1;
-  std::string metric;
+  std::string metric, expected;
 };
 
 void print_json(const RunResult& result) {
@@ -61,13 +62,21 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--deterministic", given->deterministic, "only operations that give the same bits every time");
   command->add_flag("--json", given->json, "the results as JSON on stdout");
-  command->add_flag("--events", given->events, "what happens as lines of JSON on stdout, for programs that watch");
-  command->add_option("--metric", given->metric,
-                      "prints one number as the last line: STAGE[/NETWORK]/SPLIT/NAME, as student/validation/top1");
+  command->add_flag("--events", given->events, "what happens as lines of JSON on stdout, for programs that watch")
+      ->excludes("--json");
+  command
+      ->add_option("--metric", given->metric,
+                   "prints one number as the last line: STAGE[/NETWORK]/SPLIT/NAME, as student/validation/top1")
+      ->excludes("--json")
+      ->excludes("--events")
+      ->check([](const std::string& text) { return text.empty() ? std::string("it names no number") : std::string(); });
+  command->add_option("--expect", given->expected, "digest of the recipe that a sweep has read")->group("");
   command->add_option("--share", given->share, "one of so many runs side by side: takes that part of the memory")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   command->callback([given, arguments] {
     const ExperimentPlan plan = given->recipe.read();
+    if (!given->expected.empty() && given->expected != resolved_digest(plan))
+      throw RecipeError({}, "the recipe is no longer what the sweep has read", "the sweep's command reads it again");
     const RunOptions options{.data_root = data_root(given->recipe.data_root),
                              .runs_folder = given->runs_folder,
                              .fresh = given->fresh,

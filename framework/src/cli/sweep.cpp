@@ -59,10 +59,11 @@ std::vector<std::string> shared_arguments(const SweepArguments& given) {
   return words;
 }
 
-std::string command_of(const SweepArguments& given, const SweepPoint& point) {
+std::string command_of(const SweepArguments& given, const SweepPlan& plan, std::size_t point) {
   std::vector<std::string> words = {"kdrun"};
-  for (const std::vector<std::string>& more : {shared_arguments(given), point.overrides()})
+  for (const std::vector<std::string>& more : {shared_arguments(given), plan.points[point].overrides()})
     words.insert(words.end(), more.begin(), more.end());
+  if (!given.devices.empty()) words.insert(words.end(), {"--device", given.devices[point % given.devices.size()]});
   for (std::string& word : words) word = in_quotes(word);
   return fmt::format("{}", fmt::join(words, " "));
 }
@@ -100,7 +101,7 @@ void print_plan(const SweepArguments& given, const SweepPlan& plan) {
   const std::size_t jobs = jobs_of(given, plan);
   check_experiment(plan.points.front().plan, options, console);
   for (std::size_t i = 0; i < plan.points.size(); ++i)
-    fmt::print("{}: {}\n    {}\n", i, plan.label(plan.points[i]), command_of(given, plan.points[i]));
+    fmt::print("{}: {}\n    {}\n", i, plan.label(plan.points[i]), command_of(given, plan, i));
   TimeEstimate estimate(options, console);
   fmt::print("{} points, {} side by side, about {}\n", plan.points.size(), jobs,
              duration_text(total_seconds(plan, estimate, jobs)));
@@ -138,16 +139,20 @@ void add_sweep(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--list", given->sweep.list, "{ PATH = value, … }: one combination of its own")
       ->allow_extra_args(false);
-  command->add_option("--seeds", given->sweep.seeds, "in place of the recipe's, as 0,1,2")->delimiter(',');
+  command->add_option("--seeds", given->sweep.seeds, "in place of the recipe's, as 0,1,2")
+      ->delimiter(',')
+      ->check(whole_number(0))
+      ->excludes("--seed");
   command->add_option("--jobs", given->jobs, "points side by side; auto: one for each processor or device of --devices")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber | CLI::IsMember({"auto"}));
-  command->add_option("--devices", given->devices, "as cuda:0,cuda:1: points take them in turn")->delimiter(',');
+      ->check(whole_number(1) | CLI::IsMember({"auto"}));
+  command->add_option("--devices", given->devices, "as cuda:0,cuda:1: points take them in turn")
+      ->delimiter(',')
+      ->excludes("--device");
   command->add_option("--run-dir", given->runs_folder, "folder of all runs")->capture_default_str();
   command->add_flag("--fresh", given->fresh, "trains stages anew that are already there");
   command->add_flag("--deterministic", given->deterministic, "only operations that give the same bits every time");
-  command->add_option("--max-steps", given->max_steps, "ends each stage after this many steps")
-      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-steps", given->max_steps, "ends each stage after this many steps")->check(whole_number(0));
   command->add_flag("--dry-run", given->dry_run, "lists points, commands and an estimate of the time; trains nothing");
   command->add_flag("--emit-commands", given->emit_commands, "prints one command for each point, for a scheduler");
   command->callback([given] {
@@ -156,8 +161,9 @@ void add_sweep(CLI::App& app) {
     if (!given->recipe.device.empty()) options.overrides.push_back(fmt::format("device=\"{}\"", given->recipe.device));
     if (!given->recipe.seed.empty()) given->sweep.seeds = {std::stoll(given->recipe.seed)};
     const SweepPlan plan = read_sweep(given->recipe.recipe, options, given->sweep, registry());
+    for (const std::string& device : given->devices) choose_device(device);  // throws where there is none
     if (given->emit_commands) {
-      for (const SweepPoint& point : plan.points) fmt::print("{}\n", command_of(*given, point));
+      for (std::size_t i = 0; i < plan.points.size(); ++i) fmt::print("{}\n", command_of(*given, plan, i));
       return;
     }
     if (given->dry_run) return print_plan(*given, plan);

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "files/digest.h"
 #include "recipe/merge.h"
 #include "recipe/paths.h"
 #include "recipe/planner.h"
@@ -49,6 +50,18 @@ void add_new(const Diagnostics& found, Diagnostics& all, std::set<std::string>& 
   for (const Problem& problem : found.problems()) {
     if (known.insert(problem.location.to_string() + problem.message).second)
       all.error(problem.location, problem.message, problem.hint);
+  }
+}
+
+/// Reports a setting that another one of the point has changed again: its name would say what was not trained.
+void require_in_effect(const Value& laid, const std::vector<Setting>& settings, const std::string& what,
+                       Diagnostics& found) {
+  for (const Setting& setting : settings) {
+    Value again = laid;
+    Diagnostics ignored;
+    apply_setting(again, setting, ignored);
+    if (again == laid || !ignored.ok()) continue;
+    found.error(setting.location, fmt::format("sweep: '{}' is changed again by {}", setting.path, what));
   }
 }
 
@@ -96,7 +109,10 @@ SweepPlan read_sweep(const std::string& file, const RecipeOptions& options, cons
                    .seeds = seeds_of(sweep, table, recipe),
                    .points = {}};
   result.short_keys = shortened(result.keys);
+  std::vector<Setting> given;
+  for (const std::string& text : options.overrides) given.push_back(parse_override(text, diagnostics));
   std::set<std::string> known;
+  std::map<std::string, std::string> trained;  // names of points by what they train
   for (const std::vector<Setting>& settings : combine(table.variations)) {
     for (const std::int64_t seed : result.seeds) {
       Diagnostics found;
@@ -111,8 +127,15 @@ SweepPlan read_sweep(const std::string& file, const RecipeOptions& options, cons
         point.settings.emplace_back(rest.path, rest.value.to_toml());
       }
       laid.set("seed", seed);
+      require_in_effect(laid, settings, "another setting of the sweep", found);
+      require_in_effect(laid, given, "the sweep", found);
       point.plan = plan_recipe(laid, catalog, found);
       name_plan(point.plan, file);
+      const auto [same, is_new] = trained.emplace(write_recipe(point.plan.resolved), result.label(point));
+      if (!is_new && found.ok()) {
+        found.error({std::make_shared<const std::string>(file), 0, 0},
+                    fmt::format("sweep: two points are the same: '{}' and '{}'", same->second, result.label(point)));
+      }
       add_new(found, diagnostics, known);
       result.points.push_back(std::move(point));
     }
@@ -121,6 +144,12 @@ SweepPlan read_sweep(const std::string& file, const RecipeOptions& options, cons
   result.recipe_name = result.points.front().plan.recipe_name;
   result.title = result.points.front().plan.title;
   return result;
+}
+
+std::string resolved_digest(const ExperimentPlan& plan) {
+  Value resolved = plan.resolved;
+  resolved.erase("device");
+  return Digest().add(write_recipe(resolved)).hex().substr(0, 16);
 }
 
 std::map<std::string, std::string> stage_identities(const ExperimentPlan& plan) {

@@ -46,6 +46,9 @@ struct KD_API SweepPlan {
 KD_API SweepPlan read_sweep(const std::string& file, const RecipeOptions& options, const SweepOptions& sweep,
                             const ComponentCatalog& catalog);
 
+/// Digest of a resolved recipe, whatever its device: a sweep's points must be trained as they were read.
+KD_API std::string resolved_digest(const ExperimentPlan& plan);
+
 /// For each stage of a point, text that is equal for stages that have one result: those need to be trained once.
 KD_API std::map<std::string, std::string> stage_identities(const ExperimentPlan& plan);
 

@@ -144,7 +144,13 @@ class Reader {
   }
 
   void add(Variation variation) {
+    if (variation.empty()) return;  // what was wrong is reported
     for (const Setting& setting : variation.front()) {
+      for (const char* table : {"sweep", "profile", "extends"}) {
+        if (setting.path != table && !setting.path.starts_with(std::string(table) + ".")) continue;
+        report(setting.location, fmt::format("'{}' is no setting of a run", setting.path));
+        return;
+      }
       if (setting.path == "seed") {
         report(setting.location, "'seed' is varied by 'seeds'", "seeds = [0, 1, 2]");
         return;
@@ -255,7 +261,8 @@ std::vector<Setting> complements(const Value& recipe, const std::vector<Setting>
     if (!complemented.contains(setting.path)) continue;
     const auto refuse = [&](const Location& location, const std::string& message) {
       diagnostics.error(location, fmt::format("sweep: 'complement' of '{}': {}", setting.path, message),
-                        "the weight of one of two losses, as in stage.student.scheme.losses.kd.weight");
+                        "the weight of one of two losses that the recipe lists, as in "
+                        "stage.student.scheme.losses.kd.weight");
     };
     const Value* list = setting.path.ends_with(".weight") ? list_around(recipe, setting.path) : nullptr;
     if (list == nullptr || list->as_list().size() != 2) {

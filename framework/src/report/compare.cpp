@@ -44,12 +44,21 @@ std::size_t place_of(const std::vector<Column>& columns, const std::string& name
 
 bool is_measure(const Column& column) { return column.type != ColumnType::kText; }
 
+/// Nothing where the file is damaged: what is left out is told.
+std::optional<Table> intact_table(const std::filesystem::path& run, const std::string& name) {
+  try {
+    return read_table(run, name);
+  } catch (const FileError&) {
+    return std::nullopt;
+  }
+}
+
 /// The first table of the name among the runs.
 Table example_of(const RunSet& set, const std::string& name) {
   std::vector<std::string> known;
   for (const RunGroup& group : set.groups) {
     for (const FinishedRun& run : group.runs) {
-      if (auto table = read_table(run.folder, name)) return *std::move(table);
+      if (auto table = intact_table(run.folder, name)) return *std::move(table);
       for (const std::string& other : table_names(run.folder)) known.push_back(other);
     }
   }
@@ -90,6 +99,7 @@ class Pivot {
   Pivot(const RunSet& set, const CompareOptions& options)
       : set_(set), options_(options), example_(example_of(set, options.table)) {
     result_.table = options.table;
+    result_.caption = example_.caption;
     result_.metrics = chosen_metrics(example_, options.metrics);
     for (const Column& column : example_.columns) {
       if (!is_measure(column)) texts_.push_back(column);
@@ -115,7 +125,7 @@ class Pivot {
     std::map<RowKey, std::size_t> known;
     for (std::size_t group = 0; group < set_.groups.size(); ++group) {
       for (const FinishedRun& run : set_.groups[group].runs) {
-        const auto table = read_table(run.folder, options_.table);
+        const auto table = intact_table(run.folder, options_.table);
         if (!table || names_of(table->columns) != names_of(example_.columns)) {
           without_table_.push_back(run.folder.string());
           continue;
@@ -325,13 +335,22 @@ class Pivot {
       result_.notes.push_back(std::move(text));
     }
     for (const std::string& folder : without_table_)
-      result_.notes.push_back(fmt::format("{} has no table '{}' of this shape", folder, options_.table));
+      result_.notes.push_back(fmt::format("{} has no intact table '{}' of this shape", folder, options_.table));
     std::size_t most = 0;
     for (const ComparedRow& row : result_.rows) most = std::max(most, row.runs);
     if (most == 1) result_.notes.emplace_back("one seed: nothing can be said of the spread");
   }
 
   void choose_columns() {
+    for (const std::string& wanted : options_.columns) {
+      const bool is_known = std::any_of(result_.name_columns.begin(), result_.name_columns.end(),
+                                        [&](const Column& one) { return one.name == wanted || one.title == wanted; });
+      if (is_known) continue;
+      std::vector<std::string> known;
+      for (const Column& one : result_.name_columns) known.push_back(one.title.empty() ? one.name : one.title);
+      throw RecipeError({}, fmt::format("--columns: there is no column '{}'", wanted),
+                        name_hint(wanted, known, "columns"));
+    }
     // A network that is its stage's only one everywhere says nothing.
     const auto say_nothing = [&](std::size_t column) {
       return result_.name_columns[column].name == "network" &&

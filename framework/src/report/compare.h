@@ -40,7 +40,8 @@ struct KD_API ComparedRow {
 };
 
 struct KD_API Comparison {
-  std::string table;  ///< its name
+  std::string table;    ///< its name
+  std::string caption;  ///< that the runs gave it
   std::vector<Column> name_columns, metrics;
   std::size_t settings = 0;  ///< of the name columns: those that come first, before what a row is about
   std::vector<ComparedRow> rows;

@@ -12,6 +12,8 @@
 #include <set>
 
 #include "files/atomic_file.h"
+#include "files/json_text.h"
+#include "kd/diagnostics.h"
 #include "report/assets.h"
 #include "report/compare.h"
 #include "report/figure_views.h"
@@ -70,19 +72,19 @@ std::string base64(const std::string& bytes) {
 
 /// Whether every mark of a figure is a curve: then scripts draw it as a chart.
 bool is_chart(const nlohmann::json& figure) {
-  for (const auto& panel : figure.value("panels", nlohmann::json::array())) {
-    if (panel.value("marks", nlohmann::json::array()).empty()) return false;
-    for (const auto& mark : panel["marks"]) {
-      if (!mark.contains("curve")) return false;
-    }
-  }
-  return true;
+  const nlohmann::json panels = list_member(figure, "panels");
+  return !panels.empty() && std::all_of(panels.begin(), panels.end(), [](const nlohmann::json& panel) {
+    const nlohmann::json marks = list_member(panel, "marks");
+    return !marks.empty() && std::all_of(marks.begin(), marks.end(), [](const nlohmann::json& mark) {
+      return mark.is_object() && mark.contains("curve");
+    });
+  });
 }
 
 std::string figure_html(const std::string& svg, const std::string& json, bool smooth) {
   const auto data = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
-  const std::string title = data.is_object() ? data.value("title", "") : "";
-  const bool chart = data.is_object() && is_chart(data);
+  const std::string title = text_member(data, "title");
+  const bool chart = is_chart(data);
   std::string text =
       fmt::format("<figure{}{}>\n<figcaption>{}</figcaption>\n<img alt=\"{}\" decoding=\"async\" src='{}'>\n",
                   chart ? " data-chart=\"yes\"" : "", chart && smooth ? " data-smooth=\"yes\"" : "", html(title),
@@ -134,7 +136,7 @@ class Page {
   const FinishedRun& first() const { return set_.groups.front().runs.front(); }
 
   std::string title() const {
-    const std::string given = facts_.front().value("title", "");
+    const std::string given = text_member(facts_.front(), "title");
     return given.empty() ? first().recipe : given;
   }
 
@@ -163,7 +165,7 @@ class Page {
                         count_runs() == 1 ? "one run" : fmt::format("{} runs", count_runs()), html(first().recipe),
                         fmt::join(seeds(), ", "),
                         set_.groups.size() > 1 ? fmt::format(", {} settings", set_.groups.size()) : "",
-                        html(facts_.front().value("started", "")));
+                        html(text_member(facts_.front(), "started")));
     text += "<nav>";
     for (const auto& [id, name] : sections_) text += fmt::format("<a href=\"#{}\">{}</a>", id, html(name));
     return text + "</nav>\n";
@@ -186,9 +188,7 @@ class Page {
     show_repeats_once(all, set_.groups.size());
     body_ += table_html(readable(all));
     for (const std::string& note : all.notes) body_ += "<p class=\"lead\">" + html(note) + "</p>\n";
-    if (has_table("published")) {
-      body_ += "<h3>Beside what was published</h3>\n" + table_html(readable(compare(set_, {.table = "published"})));
-    }
+    if (has_table("published")) add_table("Beside what was published", "published");
     Comparison top1 = compare(set_, {.metrics = {"top1"}});
     show_repeats_once(top1, set_.groups.size());
     if (const auto figure = seed_figure(top1)) body_ += "<div class=\"figures\">\n" + figure_html(*figure) + "</div>\n";
@@ -197,7 +197,7 @@ class Page {
   bool has_table(const std::string& name) const {
     for (const RunGroup& group : set_.groups) {
       for (const FinishedRun& run : group.runs) {
-        if (read_table(run.folder, name)) return true;
+        if (std::filesystem::is_regular_file(run.folder / "analysis" / (name + ".json"))) return true;
       }
     }
     return false;
@@ -207,10 +207,11 @@ class Page {
   void add_gains() {
     std::set<std::pair<std::string, std::string>> pairs;  // student and control
     for (const auto& facts : facts_) {
-      for (const auto& stage : facts.value("stages", nlohmann::json::array())) {
-        for (const auto& network : stage.value("networks", nlohmann::json::array())) {
-          const std::string control = network.value("control", "");
-          if (!control.empty()) pairs.emplace(stage.value("stage", "") + "/" + network.value("name", ""), control);
+      for (const auto& stage : list_member(facts, "stages")) {
+        for (const auto& network : list_member(stage, "networks")) {
+          const std::string control = text_member(network, "control");
+          if (!control.empty())
+            pairs.emplace(text_member(stage, "stage") + "/" + text_member(network, "name"), control);
         }
       }
     }
@@ -354,13 +355,19 @@ class Page {
       if (!pictures_note_.empty()) body_ += "<p class=\"lead\">" + html(pictures_note_) + "</p>\n";
       body_ += "<div class=\"figures\">\n" + figures + "</div>\n";
     }
-    for (const std::string& name : tables) {
+    for (const std::string& name : tables) add_table(name, name);
+  }
+
+  /// A table of all runs under a heading; of one that no run has intact, that it is so.
+  void add_table(const std::string& heading, const std::string& name) {
+    try {
       const Comparison comparison = compare(set_, {.table = name});
-      if (comparison.metrics.empty()) continue;
+      if (comparison.metrics.empty()) return;
       Table table = readable(comparison);
-      const auto example = read_table(first().folder, name);
-      table.caption = (example ? example->caption + "; " : std::string()) + table.caption;
-      body_ += fmt::format("<h3>{}</h3>\n", html(name)) + table_html(table);
+      if (!comparison.caption.empty()) table.caption = comparison.caption + "; " + table.caption;
+      body_ += fmt::format("<h3>{}</h3>\n", html(heading)) + table_html(table);
+    } catch (const Error& error) {
+      body_ += fmt::format("<h3>{}</h3>\n<p class=\"warning\">{}</p>\n", html(heading), html(error.what()));
     }
   }
 
@@ -390,14 +397,13 @@ class Page {
     }
     if (count_runs() > set_.groups.size() && !text.empty())
       pictures_note_ = "Pictures are those of the first seed; tables are over all.";
-    if (left_out > 0)
-      pictures_note_ += fmt::format(" {} more pictures are in the runs' analysis folders.", left_out);
+    if (left_out > 0) pictures_note_ += fmt::format(" {} more pictures are in the runs' analysis folders.", left_out);
     return text;
   }
 
   void add_augmentations() {
     const std::filesystem::path file = first().folder / "augmentations.png";
-    if (!std::filesystem::exists(file)) return;
+    if (!std::filesystem::is_regular_file(file)) return;
     begin_section("augmentations", "What the networks see");
     body_ += fmt::format(
         "<figure><figcaption>Images as they are stored, then as the first epochs of the last stage show "
@@ -421,7 +427,7 @@ class Page {
           .columns = {{"setting", ColumnType::kText}, {"value", ColumnType::kText}, {"where", ColumnType::kText}},
           .rows = {}};
       for (const auto& one : *given)
-        table.rows.push_back({one.value("key", ""), one.value("value", ""), one.value("where", "")});
+        table.rows.push_back({text_member(one, "key"), text_member(one, "value"), text_member(one, "where")});
       body_ += table_html(table);
     }
     const std::filesystem::path recipe = first().folder / "recipe.toml";
@@ -456,14 +462,14 @@ class Page {
     for (const RunGroup& group : set_.groups) {
       for (const FinishedRun& run : group.runs) {
         const nlohmann::json& facts = facts_[i++];
-        const auto versions = facts.value("versions", nlohmann::json::object());
+        const nlohmann::json versions = facts.contains("versions") ? facts["versions"] : nlohmann::json();
         double seconds = 0;
-        for (const auto& stage : facts.value("stages", nlohmann::json::array())) seconds += stage.value("seconds", 0.0);
+        for (const auto& stage : list_member(facts, "stages")) seconds += number_member(stage, "seconds");
         table.rows.push_back(
-            {run.folder.string(), run.seed, facts.value("device", ""),
-             facts.value("host", nlohmann::json::object()).value("name", ""),
-             fmt::format("kdrun {}, LibTorch {}", versions.value("kdrun", ""), versions.value("libtorch", "")),
-             facts.value("git_commit", "").substr(0, 12), seconds});
+            {run.folder.string(), run.seed, text_member(facts, "device"),
+             text_member(facts.contains("host") ? facts["host"] : nlohmann::json(), "name"),
+             fmt::format("kdrun {}, LibTorch {}", text_member(versions, "kdrun"), text_member(versions, "libtorch")),
+             text_member(facts, "git_commit").substr(0, 12), seconds});
       }
     }
     return table;
@@ -472,10 +478,16 @@ class Page {
   /// Points of a sweep that did not come to a result.
   void add_points() {
     for (const std::filesystem::path& folder : folders_) {
-      if (!std::filesystem::exists(folder / "points.json")) continue;
-      Table points = table_from_json(read_text(folder / "points.json"), folder / "points.json");
+      if (!std::filesystem::is_regular_file(folder / "points.json")) continue;
+      Table points;
+      try {
+        points = table_from_json(read_text(folder / "points.json"), folder / "points.json");
+      } catch (const FileError&) {
+        continue;  // the points are told of among what is left out
+      }
       const auto status = std::find_if(points.columns.begin(), points.columns.end(),
                                        [](const Column& column) { return column.name == "status"; });
+      if (status == points.columns.end()) continue;
       const auto place = status - points.columns.begin();
       std::erase_if(points.rows, [&](const Row& row) { return row[static_cast<std::size_t>(place)] == Cell("done"); });
       if (points.rows.empty()) continue;

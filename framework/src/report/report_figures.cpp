@@ -264,7 +264,9 @@ std::vector<Panel> map_panels(const RunSet& set, const std::vector<Dimension>& d
 std::vector<Figure> sweep_figures(const RunSet& set, const std::string& metric) {
   const std::vector<Dimension> dimensions = dimensions_of(set);
   if (dimensions.empty() || dimensions.size() > 4) return {};
-  const Comparison comparison = compare(set, {.metrics = {metric}, .columns = {"stage", "network"}});
+  Comparison comparison = compare(set, {.metrics = {metric}});
+  for (ComparedRow& row : comparison.rows)
+    row.names.erase(row.names.begin(), row.names.begin() + static_cast<std::ptrdiff_t>(comparison.settings));
   const Column& column = comparison.metrics.front();
   const bool share = column.type == ColumnType::kShare;
   const double unit = share ? 100 : 1;

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "files/atomic_file.h"
+#include "files/json_text.h"
 #include "kd/diagnostics.h"
 #include "recipe/paths.h"
 #include "recipe/toml_reader.h"
@@ -53,9 +54,10 @@ std::string why_not(const std::filesystem::path& folder) {
   }
   const auto facts = nlohmann::json::parse(read_text(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
   if (!facts.is_object()) return "its run.json is damaged";
-  if (const std::string status = facts.value("status", ""); status != "ok") return "its status is '" + status + "'";
-  if (!facts.value("whole", true))
-    return fmt::format("each of its stages was ended after {} steps (--max-steps)", facts.value("max_steps", 0));
+  if (const std::string status = text_member(facts, "status"); status != "ok") return "its status is '" + status + "'";
+  if (const auto whole = facts.find("whole"); whole != facts.end() && *whole == false)
+    return fmt::format("each of its stages was ended after {:.0f} steps (--max-steps)",
+                       number_member(facts, "max_steps"));
   for (const char* file : {"summary.json", "resolved.toml"}) {
     if (!std::filesystem::exists(folder / file)) return std::string("it holds no ") + file;
   }
@@ -66,20 +68,28 @@ FinishedRun read_run(const std::filesystem::path& folder) {
   Value settings = read_toml_file((folder / "resolved.toml").string());
   const auto facts = nlohmann::json::parse(read_text(folder / "run.json"));
   const Value* seed = settings.find("seed");
-  FinishedRun run{folder, std::filesystem::path(facts.value("recipe", "")).stem().string(),
+  FinishedRun run{folder, std::filesystem::path(text_member(facts, "recipe")).stem().string(),
                   seed == nullptr ? "" : seed->to_toml(), std::move(settings)};
   for (const char* key : {"seed", "device"}) run.settings.erase(key);
   return run;
 }
 
-/// The runs of finished points where `folder` is a sweep's; else the folder itself.
-std::vector<std::filesystem::path> runs_of(const std::filesystem::path& folder) {
+/// The runs of finished points where `folder` is a sweep's, the others being left out; else the folder itself.
+std::vector<std::filesystem::path> runs_of(const std::filesystem::path& folder, std::vector<LeftOutRun>& left_out) {
   if (!std::filesystem::exists(folder / "sweep.json")) return {folder};
   const auto sweep = nlohmann::json::parse(read_text(folder / "sweep.json"), nullptr, /*allow_exceptions=*/false);
   if (!sweep.is_object()) throw FileError((folder / "sweep.json").string() + " is damaged");
   std::vector<std::filesystem::path> runs;
-  for (const auto& point : sweep.value("points", nlohmann::json::array())) {
-    if (point.value("status", "") == "done") runs.emplace_back(point.value("run", ""));
+  std::size_t place = 0;
+  for (const auto& point : list_member(sweep, "points")) {
+    const std::string status = text_member(point, "status"), reason = text_member(point, "reason");
+    if (status == "done") {
+      runs.emplace_back(text_member(point, "run"));
+    } else {
+      left_out.push_back({folder / fmt::format("point {}", place),
+                          fmt::format("it is {}{}", status, reason.empty() ? "" : ": " + reason)});
+    }
+    ++place;
   }
   return runs;
 }
@@ -191,14 +201,18 @@ RunSet read_runs(const std::vector<std::filesystem::path>& folders, const std::v
   std::vector<FinishedRun> runs;
   std::set<std::filesystem::path> seen;
   for (const std::filesystem::path& named : folders) {
-    for (const std::filesystem::path& folder : runs_of(named)) {
+    for (const std::filesystem::path& folder : runs_of(named, set.left_out)) {
       std::string reason = why_not(folder);
       if (reason.empty() && !seen.insert(std::filesystem::canonical(folder)).second) reason = "it was named before";
-      if (reason.empty()) {
-        runs.push_back(read_run(folder));
-      } else {
-        set.left_out.push_back({folder, reason});
+      try {
+        if (reason.empty()) {
+          read_table(folder, "summary");
+          runs.push_back(read_run(folder));
+        }
+      } catch (const Error& error) {
+        reason = error.what();
       }
+      if (!reason.empty()) set.left_out.push_back({folder, reason});
     }
   }
   const std::vector<Filter> wanted = read_filters(filters);

@@ -53,7 +53,8 @@ std::string quoted(const std::string& text) { return '"' + replaced(text, "\"", 
 std::string latex(std::string text) {
   text = replaced(std::move(text), "\\", "\\textbackslash ");
   for (const char* c : {"&", "%", "$", "#", "_", "{", "}"}) text = replaced(std::move(text), c, std::string("\\") + c);
-  return replaced(replaced(std::move(text), "–", "--"), "±", "$\\pm$");
+  text = replaced(replaced(std::move(text), "–", "--"), "±", "$\\pm$");
+  return replaced(std::move(text), "Δ", "$\\Delta$");
 }
 
 /// What people are shown: headings, then rows, column by column as far as it is shown.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "files/digest.h"
+#include "files/json_text.h"
 #include "kd/diagnostics.h"
 #include "report/table_views.h"
 
@@ -28,15 +29,20 @@ std::string fingerprint_of(const SweepPlan& plan, const std::string& options) {
   return digest.hex();
 }
 
+/// Empty where there is none, or a damaged one.
+Table read_summary(const std::filesystem::path& run) {
+  const std::filesystem::path file = run / "summary.json";
+  try {
+    return table_from_json(read_text(file), file);
+  } catch (const FileError&) {
+    return {};
+  }
+}
+
 bool is_finished_run(const std::filesystem::path& run) {
   if (!std::filesystem::exists(run / "run.json") || !std::filesystem::exists(run / "summary.json")) return false;
   const auto facts = nlohmann::json::parse(read_text(run / "run.json"), nullptr, /*allow_exceptions=*/false);
-  return facts.is_object() && facts.value("status", "") == "ok";
-}
-
-Table read_summary(const std::filesystem::path& run) {
-  const std::filesystem::path file = run / "summary.json";
-  return std::filesystem::exists(file) ? table_from_json(read_text(file), file) : Table{};
+  return text_member(facts, "status") == "ok" && !read_summary(run).rows.empty();
 }
 
 std::size_t column_of(const Table& table, const std::string& name) {
@@ -99,12 +105,12 @@ void SweepFolder::read_states() {
   const std::filesystem::path file = path_ / "sweep.json";
   if (!std::filesystem::exists(file)) return;
   const auto json = nlohmann::json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
-  const auto points = json.is_object() ? json.value("points", nlohmann::json::array()) : nlohmann::json::array();
+  const auto points = list_member(json, "points");
   for (std::size_t i = 0; i < std::min(states_.size(), points.size()); ++i) {
     // What failed, was stopped or was cut off is tried again.
-    if (points[i].value("status", "") != name_of(PointStatus::kDone)) continue;
-    const std::filesystem::path run = points[i].value("run", "");
-    if (is_finished_run(run)) states_[i] = {PointStatus::kDone, "", run, points[i].value("seconds", 0.0)};
+    if (text_member(points[i], "status") != name_of(PointStatus::kDone)) continue;
+    const std::filesystem::path run = text_member(points[i], "run");
+    if (is_finished_run(run)) states_[i] = {PointStatus::kDone, "", run, number_member(points[i], "seconds")};
   }
 }
 

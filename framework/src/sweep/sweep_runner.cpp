@@ -123,6 +123,7 @@ class SweepRunner {
   void start(std::size_t point) {
     Job job{point, free_slot(), nullptr, Clock::now(), 0};
     std::vector<std::string> command = options_.command;
+    command.insert(command.end(), {"--expect", resolved_digest(plan_.points[point].plan)});
     for (const std::string& text : plan_.points[point].overrides()) command.push_back(text);
     if (!options_.devices.empty()) {
       command.emplace_back("--device");
