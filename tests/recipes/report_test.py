@@ -83,7 +83,7 @@ def a_report_holds_everything_that_it_shows():
     assert "url(" not in text.split("</style>")[0], "the style names a file"
     assert len(text) < 1_000_000, len(text)
     assert page.counts["figure"] >= 6 and page.counts["img"] == page.counts["figure"], page.counts
-    for words in ("a teacher and its student", "3 runs of recipe recipe, seed 0, 1, 2", "student against student_alone", "95 % interval",
+    for words in ("a teacher and its student", "3 runs of recipe recipe, data glyphs, seed 0, 1, 2", "student against student_alone", "95 % interval",
                   "over 3 seeds", "ECE and OE are over 15 bins", "settings that are not defaults", "stage.teacher.model.dropout", "the recipe as it was written",
                   "calibration", "class_accuracy"):
         assert words in page.text, words

@@ -161,14 +161,30 @@ class Page {
         "content=\"width=device-width, initial-scale=1\">\n";
     text += fmt::format("<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>{}</h1>\n", html(title()),
                         report_style(), html(title()));
-    text += fmt::format("<p class=\"lead\">{} of recipe <code>{}</code>, seed {}{}; {}</p>\n",
+    text += fmt::format("<p class=\"lead\">{} of recipe <code>{}</code>{}{}, seed {}{}; {}</p>\n",
                         count_runs() == 1 ? "one run" : fmt::format("{} runs", count_runs()), html(first().recipe),
-                        fmt::join(seeds(), ", "),
+                        html(profile_text()), html(data_text()), fmt::join(seeds(), ", "),
                         set_.groups.size() > 1 ? fmt::format(", {} settings", set_.groups.size()) : "",
                         html(text_member(facts_.front(), "started")));
     text += "<nav>";
     for (const auto& [id, name] : sections_) text += fmt::format("<a href=\"#{}\">{}</a>", id, html(name));
     return text + "</nav>\n";
+  }
+
+  /// A profile may train on something else than the recipe's title says.
+  std::string profile_text() const {
+    const nlohmann::json arguments = list_member(facts_.front(), "arguments");
+    for (std::size_t i = 0; i + 1 < arguments.size(); ++i) {
+      if (arguments[i] == "--profile" && arguments[i + 1].is_string())
+        return ", profile " + arguments[i + 1].get<std::string>();
+    }
+    return "";
+  }
+
+  std::string data_text() const {
+    const Value* data = first().settings.find("data");
+    const Value* type = data == nullptr ? nullptr : data->find("type");
+    return type == nullptr || !type->is_string() ? "" : ", data " + type->as_string();
   }
 
   static std::string foot() {
