@@ -34,7 +34,7 @@ Answers answers_of(kd::TrainedModel& network) {
 
 /// How often each class (rows) is answered with each (columns): int64.
 at::Tensor confusion_of(const Answers& samples, std::int64_t classes) {
-  return at::bincount(samples.answers * classes + samples.truths, {}, classes * classes).view({classes, classes});
+  return at::bincount(samples.truths * classes + samples.answers, {}, classes * classes).view({classes, classes});
 }
 
 double ratio(std::int64_t part, std::int64_t whole) {
