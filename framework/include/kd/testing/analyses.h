@@ -1,6 +1,7 @@
 // What the tests of analyses share: networks with given answers, and a context that keeps what an analysis leaves.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
