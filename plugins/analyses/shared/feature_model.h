@@ -91,24 +91,6 @@ class FeatureContext final : public FakeAnalysisContext {
     networks_.push_back(&models_.back());
     return models_.back();
   }
-  /// Checks and runs the analysis of this TOML.
-  void analyse(const std::string& toml) {
-    load_plugins();
-    const auto analysis = kd::make<Analysis>(toml);
-    std::vector<NetworkName> names;
-    for (const TrainedModel* one : networks_) names.push_back(one->name());
-    analysis->check(names);
-    analysis->run(*this);
-  }
-  /// The message that the analysis is refused with, or "".
-  std::string refusal(const std::string& toml) {
-    try {
-      analyse(toml);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  }
 
   std::map<std::string, FeatureModel> other_runs;  ///< the one network of each, by run folder
 

@@ -99,7 +99,7 @@ class FakeAnalysisContext : public AnalysisContext {
     load_plugins();
     const auto analysis = kd::make<Analysis>(toml);
     std::vector<NetworkName> names;
-    for (const TrainedModel* one : networks_) names.push_back(one->name());
+    for (const TrainedModel* one : networks()) names.push_back(one->name());
     analysis->check(names);
     analysis->run(*this);
   }
