@@ -339,10 +339,12 @@ class Page {
 
   void add_curves() {
     std::string figures;
+    const SetRecords records = read_records(set_);
     for (const auto& [split, name, title] :
          {std::tuple("test", "top1", "top-1 on the test split"), std::tuple("test", "nll", "NLL on the test split"),
           std::tuple("train", "loss", "training loss"), std::tuple("test", "ece", "ECE on the test split")}) {
-      if (const auto figure = curve_figure(set_, split, name, title)) figures += figure_html(*figure, /*smooth=*/true);
+      if (const auto figure = curve_figure(set_, records, split, name, title))
+        figures += figure_html(*figure, /*smooth=*/true);
     }
     if (figures.empty()) return;
     begin_section("curves", "Curves");

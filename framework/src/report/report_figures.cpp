@@ -10,7 +10,6 @@
 #include <map>
 #include <set>
 
-#include "record/records.h"
 #include "report/statistics.h"
 
 namespace kd {
@@ -38,12 +37,13 @@ struct EpochCurve {
   std::map<std::int64_t, std::vector<double>> epochs;
 };
 
-std::vector<EpochCurve> read_curves(const RunSet& set, const std::string& split, const std::string& name) {
+std::vector<EpochCurve> curves_of(const RunSet& set, const SetRecords& records, const std::string& split,
+                                  const std::string& name) {
   std::vector<EpochCurve> curves;
   for (std::size_t group = 0; group < set.groups.size(); ++group) {
     std::map<std::string, std::size_t> known;
-    for (const FinishedRun& run : set.groups[group].runs) {
-      for (const Record& record : read_records(run.folder / "metrics.jsonl")) {
+    for (const std::vector<Record>& of_run : records[group]) {
+      for (const Record& record : of_run) {
         if (record.split != split || record.name != name) continue;
         const std::string network = network_name(record.stage, record.network);
         const auto [found, is_new] = known.emplace(network, curves.size());
@@ -72,9 +72,18 @@ void show_repeats_once(std::vector<EpochCurve>& curves, std::size_t groups) {
 
 }  // namespace
 
-std::optional<Figure> curve_figure(const RunSet& set, const std::string& split, const std::string& name,
-                                   const std::string& title) {
-  std::vector<EpochCurve> curves = read_curves(set, split, name);
+SetRecords read_records(const RunSet& set) {
+  SetRecords records(set.groups.size());
+  for (std::size_t group = 0; group < set.groups.size(); ++group) {
+    for (const FinishedRun& run : set.groups[group].runs)
+      records[group].push_back(read_records(run.folder / "metrics.jsonl"));
+  }
+  return records;
+}
+
+std::optional<Figure> curve_figure(const RunSet& set, const SetRecords& records, const std::string& split,
+                                   const std::string& name, const std::string& title) {
+  std::vector<EpochCurve> curves = curves_of(set, records, split, name);
   show_repeats_once(curves, set.groups.size());
   Panel panel{.title = "", .x = {.title = "epoch"}, .y = {.title = title}, .marks = {}, .height = 0.62, .notes = {}};
   for (std::size_t i = 0; i < std::min(curves.size(), kMostCurves); ++i) {
