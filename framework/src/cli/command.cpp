@@ -21,6 +21,8 @@ void RecipeArguments::add_to(CLI::App& command) {
   command.add_option("--plugin-dir", plugin_folders, "more folders with plugins")->allow_extra_args(false);
 }
 
+std::filesystem::path own_program() { return std::filesystem::read_symlink("/proc/self/exe"); }
+
 CLI::Validator whole_number(std::int64_t least) {
   return CLI::Validator(
       [least](const std::string& text) {

@@ -31,6 +31,9 @@ void load_plugins_with_warnings(const std::vector<std::string>& folders);
 /// The folder of the recipes that come with kdrun. Throws kd::Error where there is none.
 std::filesystem::path recipe_folder();
 
+/// The file that this program is.
+std::filesystem::path own_program();
+
 /// Refuses what is no whole number from `least` to a million million.
 CLI::Validator whole_number(std::int64_t least);
 

@@ -59,7 +59,7 @@ Known everything(const CLI::App& app) {
 
 /// What a script asks: the small program that answers quickly, or where that is not there, this one.
 std::vector<std::string> completer() {
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
+  const std::filesystem::path program = own_program();
   for (const char* place : {"kdrun_complete", KD_COMPLETE_INSTALLED}) {
     const std::filesystem::path quick = (program.parent_path() / place).lexically_normal();
     if (std::filesystem::exists(quick)) return {quick.string()};

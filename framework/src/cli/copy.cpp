@@ -11,7 +11,7 @@
 namespace kd::cli {
 
 std::filesystem::path recipe_folder() {
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  const std::filesystem::path program = own_program().parent_path();
   const std::filesystem::path installed = (program / KD_RECIPES_INSTALLED).lexically_normal();
   for (const std::filesystem::path& candidate : {installed, std::filesystem::path(KD_RECIPES_SOURCE)}) {
     if (std::filesystem::is_directory(candidate)) return candidate;

@@ -13,11 +13,8 @@
 namespace kd::cli {
 namespace {
 
-/// Where the program is.
-std::filesystem::path own_folder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path(); }
-
 /// Where the templates are if this program is an installed one.
-std::filesystem::path installed_templates() { return own_folder() / KD_TEMPLATES_INSTALLED; }
+std::filesystem::path installed_templates() { return own_program().parent_path() / KD_TEMPLATES_INSTALLED; }
 
 /// The folder of the templates: of the source tree, or of the installed kdrun that this program belongs to.
 std::filesystem::path template_folder() {
@@ -68,7 +65,7 @@ std::string folder_of_kind(const std::string& kind) {
 /// Of a project outside kdrun's tree, against the installed kdrun that this program is, or one that is to be installed.
 std::string how_to_build(const std::string& kind, const std::string& name, const std::string& folder) {
   const bool is_installed = std::filesystem::is_directory(installed_templates());
-  const std::string own_prefix = own_folder().parent_path().string();
+  const std::string own_prefix = own_program().parent_path().parent_path().string();
   const std::string prefix = is_installed ? own_prefix : "~/opt/kdrun";
   const std::string install =
       is_installed ? "" : fmt::format("install kdrun: cmake --install {} --prefix {}\n", own_prefix, prefix);

@@ -173,10 +173,8 @@ void add_sweep(CLI::App& app) {
     SweepFolder folder(given->runs_folder, plan,
                        fmt::format("steps {} deterministic {}", given->max_steps, given->deterministic));
     if (given->fresh) folder.states().assign(plan.points.size(), {});
-    SweepRunOptions run{.command = {std::filesystem::read_symlink("/proc/self/exe").string()},
-                        .jobs = jobs,
-                        .devices = given->devices,
-                        .stop = stop_requested};
+    SweepRunOptions run{
+        .command = {own_program().string()}, .jobs = jobs, .devices = given->devices, .stop = stop_requested};
     for (const std::string& word : shared_arguments(*given)) run.command.push_back(word);
     for (const std::string& word : {std::string("--events"), std::string("--share"), std::to_string(jobs)})
       run.command.push_back(word);
