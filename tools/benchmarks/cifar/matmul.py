@@ -6,25 +6,37 @@ import time
 
 import torch
 
-SIZE, SECONDS, REPEATS = 2048, 2, 3
+SIZES = {"cpu": 2048, "cuda": 8192}
+SECONDS, REPEATS = 2, 3
 
 
-def measure(precision):
-    left, right = torch.randn(SIZE, SIZE).to(precision), torch.randn(SIZE, SIZE).to(precision)
-    torch.mm(left, right)
+def measure(device, precision):
+    size = SIZES[device]
+    left, right = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
+
+    def multiply():
+        torch.mm(left, right)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    multiply()
     times, begin = [], time.perf_counter()
     while len(times) < REPEATS or time.perf_counter() - begin < SECONDS:
         start = time.perf_counter()
-        torch.mm(left, right)
+        multiply()
         times.append(time.perf_counter() - start)
-    return 2 * SIZE ** 3 / min(times) / 1e9
+    return 2 * size ** 3 / min(times) / 1e9
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, required=True)
-    torch.set_num_threads(parser.parse_args().threads)
-    print(json.dumps({"fp32": measure(torch.float32), "bf16": measure(torch.bfloat16)}))
+    parser.add_argument("--device", choices=SIZES, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    full = "tf32" if arguments.device == "cuda" else "fp32"
+    print(json.dumps({full: measure(arguments.device, torch.float32), "bf16": measure(arguments.device, torch.bfloat16)}))
 
 
 main()

@@ -1,10 +1,10 @@
-"""CIFAR-100 distillation as the public benchmarks write it: a DataLoader over PIL images, fp32, .item() each step."""
+"""CIFAR-100 distillation as the public benchmarks write it: a DataLoader over PIL images, fp32 numbers, .item() each step."""
 
 import torch
 from distillation import distillation_loss, to_tensor
 from PIL import Image, ImageOps
-from setting import (BATCH, DEVIATION, MEAN, make_networks, make_optimizer, make_parser, read_images, report_epochs,
-                     start)
+from setting import (BATCH, DEVIATION, MEAN, full_precision, make_networks, make_optimizer, make_parser, read_images,
+                     report_epochs, start)
 from torch.utils.data import DataLoader, Dataset
 
 
@@ -72,6 +72,7 @@ def main():
     def train_epoch():
         losses, top1, top5 = AverageMeter(), AverageMeter(), AverageMeter()
         for images, labels in loader:
+            images, labels = images.to(arguments.device), labels.to(arguments.device)
             logits = student(images)
             with torch.no_grad():
                 teacher_logits = teacher(images)
@@ -85,7 +86,7 @@ def main():
             optimizer.step()
         return losses.average
 
-    report_epochs(train_epoch, arguments, "fp32")
+    report_epochs(train_epoch, arguments, full_precision(arguments))
 
 
 main()

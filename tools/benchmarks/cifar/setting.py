@@ -22,6 +22,7 @@ def make_parser():
     parser.add_argument("--epochs", type=int, required=True, help="the first of them is not timed")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -41,7 +42,12 @@ def make_networks(arguments):
     make_teacher, make_student = PAIRS[arguments.pair]
     teacher = make_teacher()
     teacher.load_state_dict(torch.load(arguments.teacher, weights_only=True))
-    return teacher.eval(), make_student().train()
+    return teacher.eval().to(arguments.device), make_student().train().to(arguments.device)
+
+
+def full_precision(arguments):
+    """How PyTorch computes convolutions of fp32 numbers when nobody says otherwise."""
+    return "tf32" if arguments.device == "cuda" else "fp32"
 
 
 def read_images(root, count):
