@@ -103,6 +103,8 @@ class KD_API Loss {
   /// Whether the mean is over the labelled rows alone: batches whose gradients make one update then weigh as many rows
   /// as they have labels.
   virtual bool labelled_rows_only() const { return false; }
+  /// See Scheme::recordable().
+  virtual bool recordable() const { return false; }
   /// Adapters, trained with the student, and as buffers what the loss remembers; null for none. Made on the CPU in the
   /// constructor; they follow the student to its device and into its checkpoints.
   virtual std::shared_ptr<torch::nn::Module> module() { return nullptr; }
@@ -142,6 +144,8 @@ class KD_API LossList {
   /// The terms that compare with teachers, alone.
   std::vector<Term> from_teachers(const LossInput& input) const;
   LossNeeds needs() const;
+  /// See Scheme::recordable(). A weight that changes within an epoch is a number of the host.
+  bool recordable() const;
   /// Whether there is a loss that needs no teacher.
   bool any_without_teachers() const;
   std::vector<NamedModule> adapters() const;

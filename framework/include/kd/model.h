@@ -44,6 +44,8 @@ class KD_API Model {
   /// See kd::Head.
   virtual BatchNormAffine batch_norm(const std::string& tap);
   virtual std::shared_ptr<torch::nn::Module> module() = 0;
+  /// See Scheme::recordable(): not where a pass uses its key, or a count of its own.
+  virtual bool recordable() const { return false; }
   /// Whether the network is convolutional, so that channels-last memory pays.
   virtual bool convolutional() const { return false; }
 };

@@ -40,6 +40,9 @@ class KD_API Optimizer {
   virtual ~Optimizer();
   /// Updates every parameter that has a gradient.
   virtual void step(const OptimizerStep& step) = 0;
+  /// See Scheme::recordable(): only where on a GPU the learning rate comes from OptimizerStep::rate, and what it counts
+  /// is counted there.
+  virtual bool recordable() const { return false; }
   /// Whether it wants the gradients of what teachers teach apart from those of the task.
   virtual bool separates_teachers() const { return false; }
   /// The declared learning rate.

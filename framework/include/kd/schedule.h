@@ -43,6 +43,8 @@ class KD_API ScheduledValue {
   explicit ScheduledValue(const Scheduled& declared)
       : number_(declared.number), schedule_(declared.schedule ? make<Schedule>(declared.schedule) : nullptr) {}
 
+  /// Whether it is a number, at any time.
+  bool constant() const { return schedule_ == nullptr; }
   double at(const ScheduleTime& time) const { return schedule_ ? schedule_->value(time) : number_; }
 
  private:

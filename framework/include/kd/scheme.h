@@ -164,6 +164,12 @@ class KD_API Scheme {
   /// One batch: forward passes, then updater.update() as often as the algorithm asks for. Runs under the stage's
   /// autocast; what must be exact is computed of precise() tensors (kd/logits.h).
   virtual void step(const Batch& batch, Updater& updater) = 0;
+  /// Whether the kernels of one step of whole batches, recorded once, can be run again for all others of its epoch: on
+  /// a GPU that spares the host most of its work. Say so only where no number of the host that changes within an epoch
+  /// enters a step: no key() or time(), no count of its own, no tensor made anew and kept. What changes from epoch to
+  /// epoch (epoch_key(), ScheduleTime::whole_epoch()) may. Asked once, after setup(); everything that takes part is
+  /// asked: the losses, the networks and their optimizers.
+  virtual bool recordable() const { return false; }
 };
 
 }  // namespace kd

@@ -83,6 +83,8 @@ class KD_API Temperature {
  public:
   explicit Temperature(const TemperatureParams& params) : number_(params.temperature), per_sample_(params.per_sample) {}
 
+  /// Whether T is a number, at any time.
+  bool constant() const { return number_.constant(); }
   /// The logits of a step.
   Softened operator()(const LossInput& input) const { return at(precise_logits(input), input.time); }
   /// Any logits, of some moment of the stage.

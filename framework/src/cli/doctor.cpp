@@ -20,7 +20,8 @@ void add_doctor(CLI::App& app) {
     fmt::print("kdrun       {} ({})\n", KD_VERSION, own_stamp());
     fmt::print("libtorch    {}, {}\n", TORCH_VERSION, at::hasCUDA() ? "with CUDA" : "no CUDA device");
     fmt::print("devices     {}\n", describe_device(at::kCPU));
-    for (std::size_t i = 0; i < at::getNumGPUs(); ++i) fmt::print("            cuda:{}\n", i);
+    for (std::size_t i = 0; i < at::getNumGPUs(); ++i)
+      fmt::print("            {}\n", describe_device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(i))));
     const bool fast = choose_precision(Precision::kAuto, choose_device("auto"), true) == at::kBFloat16;
     fmt::print("precision   auto is {} for convolutional networks here\n", fast ? "bf16" : "fp32");
     for (const auto& folder : plugin_folders({})) fmt::print("plugins     {}\n", folder.string());

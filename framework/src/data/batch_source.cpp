@@ -26,19 +26,24 @@ void BatchSource::begin_epoch(RandomKey order_key, RandomKey view_key, std::int6
   order_ = train_.on_both(own.empty() ? order : at::cat(own));
   view_key_ = view_key;
   batch_ = first;
-  images_.emplace(train_, order_, rows_, augmentations_.sizing_key(view_key), first);
+  if (!train_.in_memory()) images_.emplace(train_, order_, rows_, augmentations_.sizing_key(view_key), first);
 }
 
-Batch BatchSource::next() {
+void BatchSource::advance() {
   const std::int64_t begin = batch_ * rows_;
   const std::int64_t end = std::min(begin + rows_, order_.host.size(0));
   ++batch_;
-  SampleIndex index{.host = part_of(order_.host, begin, end), .device = part_of(order_.device, begin, end)};
-  if (index.device.is_cuda()) {
-    if (!index_.defined()) index_ = at::empty({rows_}, index.device.options());
-    index.device = index_.narrow(0, 0, end - begin).copy_(index.device);
+  index_ = {.host = part_of(order_.host, begin, end), .device = part_of(order_.device, begin, end)};
+  if (index_.device.is_cuda()) {
+    if (!device_index_.defined()) device_index_ = at::empty({rows_}, index_.device.options());
+    index_.device = device_index_.narrow(0, 0, end - begin).copy_(index_.device);
   }
-  return augmentations_.make_batch(images_->next(), train_, index, view_key_);
+  if (images_) read_images_ = images_->next();
+}
+
+Batch BatchSource::make_batch() const {
+  const at::Tensor images = images_ ? read_images_ : train_.images(index_, std::nullopt);
+  return augmentations_.make_batch(images, train_, index_, view_key_);
 }
 
 at::Tensor BatchSource::positions(std::int64_t begin, std::int64_t end) const {

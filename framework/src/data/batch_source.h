@@ -38,10 +38,19 @@ class KD_API BatchSource {
   /// The next batch is the one numbered `first` of an epoch, whose order follows from `order_key` and whose views from
   /// `view_key`.
   void begin_epoch(RandomKey order_key, RandomKey view_key, std::int64_t first);
-  /// Augmented, on the device. There must be a batch left.
-  /// On a GPU what comes from the host or changes with the order is at the same address in every step: a step whose
-  /// kernels were recorded once can be run again.
-  Batch next();
+  /// Moves to the next batch; there must be one left. On a GPU what comes from the host or changes with the order is
+  /// then at the same address in every step: the kernels of make_batch() can be recorded once and run again.
+  void advance();
+  /// Rows of this process in the batch in hand, and in a whole one.
+  std::int64_t rows() const { return index_.host.size(0); }
+  std::int64_t whole_rows() const { return rows_; }
+  /// The batch in hand, augmented, on the device.
+  Batch make_batch() const;
+  /// Both in one.
+  Batch next() {
+    advance();
+    return make_batch();
+  }
   /// Positions of the samples in the batches from `begin` to before `end`, on the host.
   at::Tensor positions(std::int64_t begin, std::int64_t end) const;
 
@@ -54,8 +63,11 @@ class KD_API BatchSource {
   RandomKey view_key_;
   SampleIndex order_;  // of the samples of this process
   std::int64_t batch_ = 0;
-  std::optional<ImageBatches> images_;
-  at::Tensor index_;  // of the batch in hand, on a GPU at the same address in every step
+  std::optional<ImageBatches> images_;  // where they are read from files
+  // Of the batch in hand.
+  SampleIndex index_;
+  at::Tensor read_images_;
+  at::Tensor device_index_;  // of whole batches, on a GPU
 };
 
 }  // namespace kd

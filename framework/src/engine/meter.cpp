@@ -38,7 +38,7 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
   accumulate("top1", count_hits(logits, targets), 1);
   accumulate(kLabelled, targets.labels.ge(0).sum(), 1);
   auto& count = sums_[kSamples];
-  if (!count.defined()) count = at::zeros({}, at::TensorOptions().dtype(at::kDouble));
+  if (!count.defined()) count = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
   count.add_(samples);
 }
 

@@ -40,6 +40,7 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
                 .shard = shard_of(context)},
                parts.training_data().train_labels,
                [this](std::int64_t epoch) { return epoch_order(parts_.samples(), epoch_key(epoch)); }),
+      recorded_(parts.recordable(), parts.trained()),
       lowest_loss_(std::numeric_limits<double>::infinity()) {
   if (context_.group->is_first()) metrics_.emplace(folder_ / "metrics.jsonl");
   const std::int64_t last = parts_.samples() - (batches_ - 1) * plan_.train.batch_size;
@@ -97,6 +98,7 @@ void StageLoop::run_epoch() {
   epoch_start_ = Clock::now();
   epoch_start_batch_ = batch_;
   source_.begin_epoch(epoch_key(epoch_), parts_.view_key(epoch_), batch_);
+  recorded_.begin_epoch();
   std::int64_t answered = batch_;
   while (batch_ < batches_ && !steps_are_used_up()) {
     if (batch_ == answered) answered = prepare_answers();
@@ -126,11 +128,21 @@ void StageLoop::run_step() {
   ScheduleTime begin = time();
   begin.step = windows_.first_step(step_);
   for (const auto& network : parts_.trained()) network->begin_step(begin);
-  const Batch batch = source_.next();
-  const DrawTables::Use use(parts_.augmentations().tables(), parts_.view_key(epoch_), batch.index);
-  parts_.step(batch, step_, *this);
+  source_.advance();
+  const bool could = recorded_.trouble().empty();
+  recorded_.make([this] { compute_step(); }, source_.rows() == source_.whole_rows());
+  if (could && !recorded_.trouble().empty()) {
+    context_.progress.warn(fmt::format("stage {}: its steps cannot be recorded as a CUDA graph and are slower: {}",
+                                       plan_.name, recorded_.trouble()));
+  }
   ++step_;
   ++batch_;
+}
+
+void StageLoop::compute_step() {
+  const Batch batch = source_.make_batch();
+  const DrawTables::Use use(parts_.augmentations().tables(), parts_.view_key(epoch_), batch.index);
+  parts_.step(batch, step_, *this);
 }
 
 void StageLoop::report_step() {

@@ -11,6 +11,7 @@
 #include "data/batch_source.h"
 #include "engine/meter.h"
 #include "engine/run_context.h"
+#include "engine/recorded_step.h"
 #include "engine/stage_parts.h"
 #include "engine/update_windows.h"
 #include "record/checkpoint.h"
@@ -40,6 +41,8 @@ class StageLoop final : public Updater {
   void take_as_given();
   void run_epoch();
   void run_step();
+  /// What a step computes on the batch in hand.
+  void compute_step();
   /// Has the teachers answer the next steps of the epoch, where their answers are cached; returns the batch after them.
   std::int64_t prepare_answers();
   void end_epoch();
@@ -73,6 +76,7 @@ class StageLoop final : public Updater {
   std::int64_t batches_;  // of an epoch
   std::int64_t epoch_ = 0, batch_ = 0, step_ = 0;
   UpdateWindows windows_;
+  RecordedStep recorded_;
   std::map<std::string, TrainingMeter> meters_;
   std::vector<NetworkResult> results_;  // of the chosen epoch
   double best_top1_ = -1;

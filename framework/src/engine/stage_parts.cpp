@@ -11,6 +11,7 @@
 #include <thread>
 #include <tuple>
 
+#include "engine/cuda_graph.h"
 #include "engine/network_source.h"
 #include "engine/stage_store.h"
 #include "engine/state_dict.h"
@@ -110,6 +111,14 @@ void StageParts::load_first_weights() {
   }
 }
 
+bool StageParts::recordable() const {
+  // Gradients of several batches, or of several processes, are put together by the host.
+  return context_.device.is_cuda() && CudaGraph::available() && plan_.train.cuda_graph && plan_.train.accumulate == 1 &&
+         context_.group->size() == 1 && scheme_->recordable() &&
+         std::all_of(trained_.begin(), trained_.end(), [](const auto& network) { return network->recordable(); }) &&
+         std::all_of(frozen_.begin(), frozen_.end(), [](const auto& one) { return one->model().recordable(); });
+}
+
 std::string StageParts::precision_name() const {
   const bool tf32 = plan_.train.precision == Precision::kTf32 && context_.device.is_cuda();
   return tf32 ? "tf32" : kd::precision_name(placement_.precision);
@@ -118,6 +127,7 @@ std::string StageParts::precision_name() const {
 std::string StageParts::describe() const {
   std::string text = precision_name() + (placement_.channels_last ? ", channels last" : "");
   if (context_.device.is_cpu()) text += fmt::format(", {} thread(s)", at::get_num_threads());
+  if (recordable()) text += ", steps recorded";
   if (frozen_.empty()) return text;
   const auto cached = std::count_if(frozen_.begin(), frozen_.end(), [](const auto& one) { return one->has_cache(); });
   return text + fmt::format(", answers of {} of {} teacher(s) cached", cached, frozen_.size());

@@ -47,6 +47,8 @@ class StageParts final : public StageContext {
   RandomKey view_key(std::int64_t epoch) const { return view_key_.with(static_cast<std::uint64_t>(epoch)); }
   /// Samples that cached teachers should be asked for ahead: enough for a few passes.
   std::int64_t samples_ahead() const;
+  /// Whether the kernels of a step can be recorded; after prepare(). See Scheme::recordable().
+  bool recordable() const;
   /// "fp32", "tf32", "bf16" or "fp16".
   std::string precision_name() const;
   /// What the settings left open and prepare() decided: "bf16, channels last, 2 threads, cached teachers".

@@ -22,7 +22,7 @@ namespace {
 
 /// Settings of a stage that change its speed, not its result.
 constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "keep_images",
-                                       "loader_threads",        "teachers",           "precision"};
+                                       "loader_threads",        "teachers",           "precision",    "cuda_graph"};
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {
   return {{"name", network.name},

@@ -306,12 +306,33 @@ void TrainedNetwork::step() {
   if (max_gradient_norm_ > 0) clip_gradients();
   for (std::size_t i = 0; i < groups_.size(); ++i) groups_[i].optimizer->step(optimizer_step(i));
   if (scale_.defined()) at::_amp_update_scale_(scale_, scale_growth_, found_inf_, 2.0, 0.5, kScaleGrowthInterval);
+  drop_gradients();
+  ++updates_;
+  if (!average_.empty()) follow_with_average();
+}
+
+bool TrainedNetwork::recordable() const {
+  return model_->recordable() && std::all_of(groups_.begin(), groups_.end(), [](const RateGroup& group) {
+           return group.optimizer->recordable();
+         });
+}
+
+void TrainedNetwork::advance(const Counts& by) {
+  passes_ += by.passes;
+  updates_ += by.updates;
+}
+
+void TrainedNetwork::forget_step(const Counts& before) {
+  passes_ = before.passes;
+  updates_ = before.updates;
+  drop_gradients();
+}
+
+void TrainedNetwork::drop_gradients() {
   // Undefined gradients take over the buffers of the next backward pass; zeroed ones would be added to.
   for (NamedParameter& parameter : parameters_) parameter.tensor.mutable_grad().reset();
   for (at::Tensor& taught : teacher_gradients_) taught.reset();
   gradients_open_ = false;
-  ++updates_;
-  if (!average_.empty()) follow_with_average();
 }
 
 void TrainedNetwork::follow_with_average() {

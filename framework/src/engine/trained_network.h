@@ -58,6 +58,18 @@ class KD_API TrainedNetwork final : public Network {
   void backward(const std::vector<Term>& terms, const UpdatePart& part);
   /// Changes the parameters by the gradients so far.
   void step();
+  /// Whether the kernels of its passes and updates can be recorded; after prepare(). See Scheme::recordable().
+  bool recordable() const;
+  /// What the host counts of a network while it trains.
+  struct Counts {
+    std::uint64_t passes = 0;
+    std::int64_t updates = 0;
+  };
+  Counts counts() const { return {passes_, updates_}; }
+  /// Counts a step that the host took no part in.
+  void advance(const Counts& by);
+  /// Forgets a step that was recorded and not made.
+  void forget_step(const Counts& before);
   /// Tells the learning-rate schedule the loss of an evaluation.
   void observe(double loss);
   double learning_rate(const ScheduleTime& time) const;
@@ -101,6 +113,7 @@ class KD_API TrainedNetwork final : public Network {
   Outputs pass(const at::Tensor& images, const TapRequest& taps);
   void swap_average();
   void clip_gradients();
+  void drop_gradients();
   /// Moves the average towards the parameters.
   void follow_with_average();
 

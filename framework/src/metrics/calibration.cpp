@@ -59,7 +59,10 @@ void check_rows(const at::Tensor& rows, const at::Tensor& labels) {
 
 /// The bin of each value; `settings.bins` for one that falls in none.
 at::Tensor find_bins(const at::Tensor& values, const BinSettings& settings) {
-  const at::Tensor edges = at::arange(1, settings.bins, values.options()) / static_cast<double>(settings.bins);
+  // On the host: a GPU divides by multiplying with the reciprocal, and its edges are off by a rounding.
+  const auto host = values.options().device(at::kCPU);
+  const at::Tensor edges =
+      (at::arange(1, settings.bins, host) / static_cast<double>(settings.bins)).to(values.device());
   const bool floor = settings.rule == BinRule::kFloor;
   const at::Tensor bins = at::bucketize(values, edges, /*out_int32=*/false, /*right=*/floor);
   return floor ? at::where(values.to(at::kFloat).ge(1), settings.bins, bins) : bins;

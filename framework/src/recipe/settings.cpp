@@ -34,6 +34,10 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
   s.choice("teacher_cache", &T::teacher_cache, {{"auto", AutoOnOff::kAuto}, {"off", AutoOnOff::kOff}},
            "keeps a frozen teacher's logits where augmentations make a counted number of views of a sample")
       .def("auto");
+  s.field("cuda_graph", &T::cuda_graph,
+          "records the kernels of a step once per epoch and runs them again for the others, on a GPU and where every "
+          "part of the stage allows it")
+      .def(true);
   s.field("accumulate", &T::accumulate, "batches whose gradients make one update").def(1).at_least(1);
   s.field("max_gradient_norm", &T::max_gradient_norm, "gradients are scaled down to this L2 norm; 0: never")
       .def(0.0)

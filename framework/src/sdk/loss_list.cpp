@@ -214,6 +214,13 @@ LossNeeds LossList::needs() const {
   return all;
 }
 
+bool LossList::recordable() const {
+  return std::all_of(items_.begin(), items_.end(), [](const Item& item) {
+    return item.weight.constant() && std::all_of(item.objects.begin(), item.objects.end(),
+                                                 [](const auto& object) { return object->recordable(); });
+  });
+}
+
 bool LossList::any_without_teachers() const {
   return std::any_of(items_.begin(), items_.end(), [](const Item& item) { return !item.needs.teacher; });
 }

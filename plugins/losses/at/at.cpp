@@ -37,6 +37,7 @@ class AttentionTransfer final : public kd::Loss {
       : params_(params), taps_(params, context, kd::TapPairs::kMaps) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;

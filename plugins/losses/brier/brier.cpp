@@ -19,6 +19,7 @@ class BrierDistillation final : public kd::Loss {
   explicit BrierDistillation(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const kd::Softened z = temperature_(input);

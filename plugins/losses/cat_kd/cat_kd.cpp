@@ -49,6 +49,7 @@ class ClassAttention final : public kd::Loss {
   }
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor student = scaled(class_maps(input.student, taps_.student(input, 0), student_tap_));

@@ -57,6 +57,8 @@ class CorrelationCongruence final : public kd::Loss {
     return params_.form == Form::kCorrelation ? nullptr : adapter_.module();
   }
 
+  bool recordable() const override { return true; }
+
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;
     for (std::size_t i = 0; i < taps_.size(); ++i) {

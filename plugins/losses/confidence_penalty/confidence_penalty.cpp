@@ -24,6 +24,8 @@ class ConfidencePenalty final : public kd::Loss {
 
   explicit ConfidencePenalty(const Params& params) : params_(params) {}
 
+  bool recordable() const override { return true; }
+
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor log_p = at::log_softmax(kd::precise(input.student.logits), 1);
     const at::Tensor less_entropy = (log_p.exp() * log_p).sum(1);

@@ -60,6 +60,7 @@ class CrossEntropy final : public kd::Loss {
   explicit CrossEntropy(const Params& params) : params_(params) {}
 
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor given = kd::precise(input.student.logits);

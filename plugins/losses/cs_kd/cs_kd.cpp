@@ -33,6 +33,7 @@ class ClasswiseLoss final : public kd::Loss {
             .one_label = true};
   }
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return true; }
 
   /// T² · KL(q‖p), with p of the sample and q, without gradient, of the other sample of its class.
   at::Tensor operator()(const kd::LossInput& input) override {

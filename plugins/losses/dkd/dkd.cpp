@@ -37,6 +37,7 @@ class DecoupledLoss final : public kd::Loss {
     return {.teacher = true, .student_taps = {}, .teacher_taps = {}, .views = {}, .one_label = true};
   }
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const kd::Softened z = temperature_(input);

@@ -65,6 +65,7 @@ class EnsembleLoss final : public kd::Loss {
   }
 
   kd::LossNeeds needs() const override { return {.teacher = true, .teachers_together = true}; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const double temperature = temperature_.at(input.time);

@@ -77,6 +77,8 @@ class FactorTransfer final : public kd::Loss {
   kd::LossNeeds needs() const override { return taps_.needs(); }
   std::shared_ptr<torch::nn::Module> module() override { return adapter_.module(); }
 
+  bool recordable() const override { return true; }
+
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor map = taps_.teacher(input, 0);
     // The student of a paraphraser's stage learns nothing, and yet has a gradient, of 0.

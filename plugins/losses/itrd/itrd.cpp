@@ -51,6 +51,8 @@ class InformationTheoretic final : public kd::Loss {
   kd::LossNeeds needs() const override { return taps_.needs(); }
   std::shared_ptr<torch::nn::Module> module() override { return adapter_.module(); }
 
+  bool recordable() const override { return true; }
+
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor own = taps_.student_rows(input, 0), teacher = taps_.teacher_rows(input, 0);
     const at::Tensor student = kd::precise(to_teacher_(own));

@@ -21,6 +21,7 @@ class JensenShannonLoss final : public kd::Loss {
   explicit JensenShannonLoss(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return temperature_.constant(); }
 
   /// T² · ½(KL(p‖m) + KL(q‖m)) with m = (p + q)/2.
   at::Tensor operator()(const kd::LossInput& input) override {

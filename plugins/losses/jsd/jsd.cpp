@@ -32,6 +32,8 @@ class ConsistencyLoss final : public kd::Loss {
     return needs;
   }
 
+  bool recordable() const override { return true; }
+
   /// Mean over the views i, the image itself among them, of KL(p_i‖m), where m is the mean of the p_i.
   at::Tensor operator()(const kd::LossInput& input) override {
     const std::vector<at::Tensor> log_p = log_predictions(input);

@@ -35,6 +35,7 @@ class SoftTargetLoss final : public kd::Loss {
   explicit SoftTargetLoss(const Params& params) : params_(params), temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const kd::Softened z = temperature_(input);

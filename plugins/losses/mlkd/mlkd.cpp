@@ -43,6 +43,7 @@ class MultiLevel final : public kd::Loss {
   }
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [own_student, own_teacher] = kd::precise_logits(input);

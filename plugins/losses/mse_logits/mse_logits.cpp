@@ -20,6 +20,7 @@ class LogitRegression final : public kd::Loss {
   explicit LogitRegression(const Params& params) : params_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = kd::precise_logits(input);

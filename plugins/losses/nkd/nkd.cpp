@@ -28,6 +28,7 @@ class NormalizedLoss final : public kd::Loss {
     return {.teacher = true, .student_taps = {}, .teacher_taps = {}, .views = {}, .one_label = true};
   }
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return temperature_.constant(); }
 
   /// −q(label) ln p(label) − γT² Σ N(q) ln N(p), with N the softmax at T over the classes that are not the label's; the
   /// label's class is always taken at temperature 1.

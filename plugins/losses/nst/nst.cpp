@@ -41,6 +41,7 @@ class NeuronSelectivity final : public kd::Loss {
   NeuronSelectivity(const Params& params, const Context& context) : taps_(params, context, kd::TapPairs::kMaps) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;

@@ -37,6 +37,8 @@ class PearsonFeatures final : public kd::Loss {
   kd::LossNeeds needs() const override { return taps_.needs(); }
   std::shared_ptr<torch::nn::Module> module() override { return to_teacher_.module(); }
 
+  bool recordable() const override { return true; }
+
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;
     for (std::size_t i = 0; i < taps_.size(); ++i) {

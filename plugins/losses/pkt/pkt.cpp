@@ -32,6 +32,7 @@ class ProbabilisticTransfer final : public kd::Loss {
   ProbabilisticTransfer(const Params& params, const Context& context) : taps_(params, context, kd::TapPairs::kAny) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;

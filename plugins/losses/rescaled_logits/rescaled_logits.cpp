@@ -15,6 +15,7 @@ class RescaledLogits final : public kd::Loss {
   explicit RescaledLogits(const Params&) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return true; }
 
   /// Mean over the batch of KL(softmax(z_t/σ_t)‖softmax(z_s/σ_s)).
   at::Tensor operator()(const kd::LossInput& input) override {

@@ -16,6 +16,7 @@ class ReverseDivergence final : public kd::Loss {
   explicit ReverseDivergence(const Params& params) : temperature_(params) {}
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const kd::Softened z = temperature_(input);

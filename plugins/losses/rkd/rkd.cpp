@@ -47,6 +47,7 @@ class RelationalLoss final : public kd::Loss {
       : params_(params), taps_(params, context, kd::TapPairs::kAny) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;

@@ -45,6 +45,7 @@ class RefinedLogits final : public kd::Loss {
 
   kd::LossNeeds needs() const override { return {.teacher = true, .one_label = true}; }
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const auto [student, teacher] = kd::precise_logits(input);

@@ -56,6 +56,7 @@ class ScaleDecoupled final : public kd::Loss {
     return needs;
   }
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     const at::Tensor& labels = input.batch.targets.labels;

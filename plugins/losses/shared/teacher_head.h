@@ -42,6 +42,7 @@ class Loss : public kd::Loss {
   }
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
   std::shared_ptr<torch::nn::Module> module() override { return adapter_.module(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {

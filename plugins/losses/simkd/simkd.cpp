@@ -37,6 +37,7 @@ class ReusedClassifier final : public kd::Loss {
   }
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;

@@ -22,6 +22,7 @@ class SimilarityPreserving final : public kd::Loss {
   SimilarityPreserving(const Params& params, const Context& context) : taps_(params, context, kd::TapPairs::kAny) {}
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
+  bool recordable() const override { return true; }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     std::vector<at::Tensor> terms;

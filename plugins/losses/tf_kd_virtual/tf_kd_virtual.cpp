@@ -54,6 +54,7 @@ class VirtualTeacherLoss final : public kd::Loss {
   }
 
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return true; }
 
   /// Σ q ln q − Σ q ln p of each row; q has two values, so that the second sum is one of −ln p(label) and Σ ln p. Of a
   /// mixed sample it is the sum of both teachers' divergences, weighted as the labels are.

@@ -26,6 +26,7 @@ class WeightedSoftLabels final : public kd::Loss {
 
   kd::LossNeeds needs() const override { return {.teacher = true}; }
   bool labelled_rows_only() const override { return true; }
+  bool recordable() const override { return temperature_.constant(); }
 
   at::Tensor operator()(const kd::LossInput& input) override {
     constexpr double kEpsilon = 1e-7;

@@ -85,6 +85,7 @@ class LeNet5 final : public kd::Model {
 
   std::shared_ptr<torch::nn::Module> module() override { return module_; }
   bool convolutional() const override { return true; }
+  bool recordable() const override { return true; }
 
  private:
   at::Tensor activate(const std::string& name, const at::Tensor& x, const kd::ForwardPass& pass) const {

@@ -49,6 +49,8 @@ class Mlp final : public kd::Model {
     module_ = std::make_shared<MlpModule>(sizes);
   }
 
+  bool recordable() const override { return params_.dropout == 0; }
+
   at::Tensor forward(const at::Tensor& images, const kd::ForwardPass& pass) override {
     at::Tensor x = images.flatten(1);
     for (std::size_t i = 0; i + 1 < module_->layers.size(); ++i) {

@@ -99,6 +99,7 @@ class ReusedClassifierModel final : public kd::Model {
 
   std::shared_ptr<torch::nn::Module> module() override { return module_; }
   bool convolutional() const override { return true; }
+  bool recordable() const override { return backbone_->recordable(); }
 
  private:
   /// Those of the backbone but for what this network answers itself.

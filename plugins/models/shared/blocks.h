@@ -159,6 +159,7 @@ class Network : public kd::Model {
 
   std::shared_ptr<torch::nn::Module> module() override { return module_; }
   bool convolutional() const override { return true; }
+  bool recordable() const override { return true; }
 
  private:
   std::shared_ptr<Module> module_;

@@ -140,7 +140,10 @@ class Wrn final : public blocks::Network<WrnModule> {
 
   Wrn(const Params& params, const Context& context)
       : Network(std::make_shared<WrnModule>(count_blocks(params.depth), params.widen, params.dropout, context),
-                kStages) {}
+                kStages),
+        drops_(params.dropout > 0) {}
+
+  bool recordable() const override { return !drops_; }
 
  private:
   static std::int64_t count_blocks(std::int64_t depth) {
@@ -152,6 +155,8 @@ class Wrn final : public blocks::Network<WrnModule> {
     }
     throw kd::RecipeError("depth = " + std::to_string(depth) + " is not 6n + 4; valid depths: " + valid);
   }
+
+  bool drops_;
 };
 
 }  // namespace

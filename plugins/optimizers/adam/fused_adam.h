@@ -58,6 +58,7 @@ class Adam final : public kd::Optimizer {
     for (ParameterGroup& group : groups_) update(group, step);
   }
 
+  bool recordable() const override { return true; }
   double learning_rate() const override { return params_.lr; }
 
   std::map<std::string, at::Tensor> state() override {

@@ -57,6 +57,7 @@ class Sgd final : public kd::Optimizer {
     for (fused::ParameterGroup& group : groups_) update(group, step);
   }
 
+  bool recordable() const override { return true; }
   double learning_rate() const override { return params_.lr; }
 
   std::map<std::string, at::Tensor> state() override {

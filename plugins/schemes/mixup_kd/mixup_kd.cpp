@@ -107,6 +107,8 @@ class MixupKd final : public kd::Scheme {
                    {.logits = pass.outputs.logits.narrow(0, 0, batch.size()), .targets = counted});
   }
 
+  bool recordable() const override { return objective_->losses().recordable(); }
+
  private:
   void refuse_losses(const kd::LossNeeds& needs) const {
     if (!needs.views.empty()) throw kd::RecipeError("mixup_kd takes no loss that wants an extra view");

@@ -98,6 +98,12 @@ class PeerScheme : public kd::Scheme {
     }
   }
 
+  bool recordable() const override {
+    return mimicry_weight_.constant() && std::all_of(members_.begin(), members_.end(), [](const Member& member) {
+             return member.losses.recordable() && member.mimicry.recordable();
+           });
+  }
+
  private:
   struct Member {
     Member(kd::Network& of, const Options& options, const std::vector<kd::TeacherInfo>& tutors,

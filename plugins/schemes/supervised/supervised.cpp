@@ -27,6 +27,8 @@ class Supervised final : public kd::Scheme {
 
   void step(const kd::Batch& batch, kd::Updater& updater) override { objective_->step(batch, {}, updater); }
 
+  bool recordable() const override { return objective_->losses().recordable(); }
+
  private:
   const Params params_;
   std::optional<kd::Objective> objective_;

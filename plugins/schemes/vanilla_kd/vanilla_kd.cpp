@@ -1,5 +1,6 @@
 // Frozen teachers, one student, any list of weighted losses (Hinton, Vinyals and Dean, arXiv 1503.02531).
 //   scheme = { type = "vanilla_kd", losses = [{ type = "cross_entropy" }, { type = "kd", weight = 0.9 }] }
+#include <cmath>
 #include <optional>
 
 #include "kd/plugin.h"
@@ -50,6 +51,10 @@ class VanillaKd final : public kd::Scheme {
   void step(const kd::Batch& batch, kd::Updater& updater) override {
     const bool taught = params_.stop_epoch == 0 || updater.time().epoch() < params_.stop_epoch;
     objective_->step(batch, taught ? answers(batch) : std::vector<kd::Outputs>{}, updater);
+  }
+
+  bool recordable() const override {
+    return params_.stop_epoch == std::floor(params_.stop_epoch) && objective_->losses().recordable();
   }
 
  private:
