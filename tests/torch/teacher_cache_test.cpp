@@ -60,8 +60,10 @@ TEST_P(TeacherCacheTest, CachedAnswersToCropsAndFlipsDoNotChangeTheResult) {
   const auto cached = run_with("auto", "a");
   const auto computed = run_with("off", "b");
   for (const std::size_t student : {1U, 2U}) {
-    // The last batch of an epoch is smaller where answers are computed, and its sums are ordered otherwise.
-    EXPECT_LT(largest_difference(weights(cached.stages[student]), weights(computed.stages[student])), 1e-4);
+    // The last batch of an epoch is smaller where answers are computed, and its sums are ordered otherwise; on a GPU
+    // those of every batch are, since a pass for the cache has many more rows.
+    const double rounding = GetParam() == "cuda" ? 5e-3 : 1e-4;
+    EXPECT_LT(largest_difference(weights(cached.stages[student]), weights(computed.stages[student])), rounding);
   }
   EXPECT_GT(largest_difference(weights(cached.stages[1]), weights(cached.stages[2])), 1e-2);
 }

@@ -1,7 +1,8 @@
-// The counter-based generator of kd/random.h on whole tensors: the same bits on every device, whatever the batch.
+// The counter-based generator of kd/random.h on whole tensors: the same numbers on every device, whatever the batch;
+// uniform numbers and integers to the bit, those with a logarithm in them as a GPU rounds it.
 //
 // While a batch is augmented, what is drawn for `batch.index` or for common_counter(batch.index) is looked up on a GPU:
-// the engine draws once per epoch for the whole training set.
+// the engine draws once per epoch for the whole training set, normal and beta numbers on the CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -166,16 +166,16 @@ inline double mean_of_labelled(const Labels& labels, const std::function<double(
   return mean(values);
 }
 
-/// The value is `expected` on every device, in single and in double precision.
+/// The value is `expected` on every device, in single and in double precision; `rounding` is how exact it is in double.
 inline void expect_value(const std::unique_ptr<kd::Loss>& loss, const Given& given, double expected,
-                         const at::Tensor& student_logits = student()) {
+                         const at::Tensor& student_logits = student(), double rounding = 1e-12) {
   for (const at::Device& device : kd::testing::devices()) {
     for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
       const Given there = changed(given, device, [&](const at::Tensor& t) { return t.to(type); });
       const at::Tensor result = value(loss, student_logits.to(device, type), there);
       EXPECT_EQ(result.scalar_type(), type);
       EXPECT_EQ(result.dim(), 0);
-      EXPECT_NEAR(result.item<double>(), expected, (type == at::kFloat ? 5e-6 : 1e-12) * (1 + std::abs(expected)));
+      EXPECT_NEAR(result.item<double>(), expected, (type == at::kFloat ? 5e-6 : rounding) * (1 + std::abs(expected)));
     }
   }
 }
