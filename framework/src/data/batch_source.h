@@ -26,7 +26,8 @@ struct KD_API Shard {
 
 class KD_API BatchSource {
  public:
-  /// Both outlive it. Every process of a group goes through the same batches, and gets its rows of each.
+  /// Both outlive it. Every process of a group goes through the same batches, and gets its rows of each. Where an
+  /// augmentation mixes samples, each makes whole batches: a partner may be a row of another process.
   BatchSource(const SplitData& train, const AugmentationChain& augmentations, std::int64_t batch_size,
               const Shard& shard = {})
       : train_(train),
@@ -61,11 +62,14 @@ class KD_API BatchSource {
   const Shard shard_;
   const std::int64_t rows_;  // of this process in a whole batch
   RandomKey view_key_;
-  SampleIndex order_;  // of the samples of this process
+  SampleIndex order_;         // of the samples of this process
+  SampleIndex order_of_all_;  // of those of all, where an augmentation mixes them
   std::int64_t batch_ = 0;
   std::optional<ImageBatches> images_;  // where they are read from files
   // Of the batch in hand.
   SampleIndex index_;
+  SampleIndex index_of_all_;
+  std::int64_t first_row_ = 0;  // of this process among them
   at::Tensor read_images_;
   at::Tensor device_index_;  // of whole batches, on a GPU
 };

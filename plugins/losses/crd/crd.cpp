@@ -153,9 +153,13 @@ class ContrastiveRepresentation final : public kd::Loss {
     const at::Tensor constant = constants_.select(0, direction);
     {
       const at::NoGradGuard no_gradient;
-      const at::Tensor first = (exponentials.mean() * double(samples_)).to(constant.scalar_type());
-      constant.copy_(at::where(constant < 0, first, constant));
-      if (group_.size() > 1) group_.broadcast({constants_});
+      at::Tensor mean = exponentials.mean();
+      if (group_.size() > 1) {  // that of the whole batch
+        const at::Tensor sums = at::stack({exponentials.sum(), at::full_like(mean, double(exponentials.numel()))});
+        group_.sum({sums});
+        mean = sums.select(0, 0) / sums.select(0, 1);
+      }
+      constant.copy_(at::where(constant < 0, (mean * double(samples_)).to(constant.scalar_type()), constant));
     }
     return exponentials / constant.clone();
   }

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/lerp.h>
 #include <ATen/ops/ones_like.h>
 
@@ -18,7 +19,7 @@ namespace {
 enum class Layout { kDoubled, kMixed };
 enum class TeacherInput { kPlain, kMixed };
 
-/// A batch whose images are mixed, with the row of each image's partner.
+/// A batch whose images are mixed, with the row of each image's partner among those of all processes.
 struct MixedBatch {
   kd::Batch batch;
   at::Tensor partner_rows;  ///< int64, N
@@ -75,6 +76,7 @@ class MixupKd final : public kd::Scheme {
       throw kd::RecipeError("mixup_kd: 'mix' wants an augmentation that mixes samples of one batch, such as mixup");
     }
     kd::Network& student = *context.networks().front();
+    group_ = &context.group();
     teachers_.emplace(context);
     objective_.emplace(params_.losses, context, student);
     refuse_losses(objective_->needs());
@@ -123,13 +125,30 @@ class MixupKd final : public kd::Scheme {
 
   MixedBatch mix(const kd::Batch& batch, kd::RandomKey key) const {
     MixedBatch mixed{batch, {}};
+    kd::Batch& all = mixed.batch;  // of every process: a partner may be with another
+    const at::Tensor labels = group_->gather(batch.targets.labels);
+    all.images = group_->gather(batch.images);
+    // Counters that draws are looked up by must stay the batch's own.
+    if (group_->size() > 1) all.index = group_->gather(batch.index);
     // Rows in place of labels: the augmentation then says which row each is mixed with.
-    mixed.batch.targets = {.labels = at::arange(batch.size(), batch.index.options()), .partner = {}, .weight = {}};
-    mix_->apply(mixed.batch, key);
-    mixed.partner_rows = mixed.batch.targets.partner;
-    mixed.batch.targets.labels = batch.targets.labels;
-    mixed.batch.targets.partner = batch.targets.labels.index_select(0, mixed.partner_rows);
+    all.targets = {.labels = at::arange(all.size(), batch.index.options()), .partner = {}, .weight = {}};
+    mix_->apply(all, key);
+    const std::int64_t first = first_row(batch);
+    const auto own = [&](const at::Tensor& rows) { return rows.narrow(0, first, batch.size()); };
+    all.change_images(own);
+    all.index = batch.index;
+    mixed.partner_rows = own(all.targets.partner);
+    all.targets = {.labels = batch.targets.labels,
+                   .partner = labels.index_select(0, mixed.partner_rows),
+                   .weight = own(all.targets.weight)};
     return mixed;
+  }
+
+  /// Of this process among the rows of all.
+  std::int64_t first_row(const kd::Batch& batch) const {
+    if (group_->size() == 1) return 0;
+    const at::Tensor counts = group_->gather(at::full({1}, batch.size(), at::TensorOptions().dtype(at::kLong)));
+    return counts.narrow(0, 0, group_->rank()).sum().item<std::int64_t>();
   }
 
   std::vector<kd::Term> on_labels_of_halves(const kd::Pass& pass, const kd::Batch& batch, const MixedBatch& mixed,
@@ -152,7 +171,7 @@ class MixupKd final : public kd::Scheme {
       return teachers_->forward(seen, objective_->needs().teacher_taps);
     std::vector<kd::Outputs> answers = teachers_->outputs(batch, {});
     for (kd::Outputs& answer : answers) {
-      const at::Tensor partners = answer.logits.index_select(0, mixed.partner_rows);
+      const at::Tensor partners = group_->gather(answer.logits).index_select(0, mixed.partner_rows);
       const at::Tensor of_mixed = at::lerp(partners, answer.logits, mixed.batch.targets.weight.unsqueeze(1));
       answer.logits = params_.layout == Layout::kDoubled ? at::cat({answer.logits, of_mixed}) : of_mixed;
     }
@@ -160,6 +179,7 @@ class MixupKd final : public kd::Scheme {
   }
 
   const Params params_;
+  kd::Group* group_ = nullptr;
   std::unique_ptr<kd::Augmentation> mix_;
   std::optional<kd::Teachers> teachers_;
   std::optional<kd::Objective> objective_;
