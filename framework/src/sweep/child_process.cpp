@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include "kd/diagnostics.h"
 
@@ -108,6 +109,45 @@ std::vector<int> allowed_cores() {
     if (CPU_ISSET(static_cast<std::size_t>(core), &set)) cores.push_back(core);
   }
   return cores;
+}
+
+std::vector<int> share_of_cores(std::size_t slot, std::size_t jobs) {
+  const std::vector<int> cores = allowed_cores();
+  const std::size_t all = cores.size();
+  if (jobs >= all) return {cores[slot % all]};
+  const auto begin = cores.begin() + static_cast<std::ptrdiff_t>(slot * all / jobs);
+  return {begin, cores.begin() + static_cast<std::ptrdiff_t>((slot + 1) * all / jobs)};
+}
+
+namespace {
+
+/// What an error says, from the end of a log: "error: …" and the lines below it.
+std::string last_error(const std::filesystem::path& log, std::uintmax_t begin) {
+  std::ifstream stream(log);
+  stream.seekg(static_cast<std::streamoff>(begin));
+  std::string text;
+  bool in_error = false;
+  for (std::string line; std::getline(stream, line);) {
+    if (line.find("error: ") != std::string::npos) {
+      text += (text.empty() ? "" : "\n") + line;
+      in_error = true;
+    } else if (in_error && line.starts_with("    ")) {
+      text += "\n" + line;
+    } else {
+      in_error = false;
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string reason_of(int status, const std::filesystem::path& log, std::uintmax_t begin) {
+  const std::string said = last_error(log, begin);
+  if (!said.empty()) return said;
+  return fmt::format("it ended with {} and said nothing: see {}",
+                     status > 128 ? fmt::format("signal {}", status - 128) : fmt::format("code {}", status),
+                     log.string());
 }
 
 }  // namespace kd

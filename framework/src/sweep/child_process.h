@@ -46,5 +46,10 @@ class KD_API ChildProcess {
 
 /// Processors that this process may use.
 KD_API std::vector<int> allowed_cores();
+/// Of them an even share for one of so many programs side by side, one at least.
+KD_API std::vector<int> share_of_cores(std::size_t slot, std::size_t jobs);
+
+/// Why a program ended with `status`: the errors that its log has behind `begin`, or where to look.
+KD_API std::string reason_of(int status, const std::filesystem::path& log, std::uintmax_t begin);
 
 }  // namespace kd

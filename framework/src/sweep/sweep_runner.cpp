@@ -1,12 +1,10 @@
 // sweep_runner.h
 #include "sweep/sweep_runner.h"
 
-#include <fmt/format.h>
 #include <poll.h>
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,25 +20,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kBetweenLooks = 100;  // milliseconds
-
-/// What an error says, from the end of a log: "error: …" and the lines below it.
-std::string last_error(const std::filesystem::path& log, std::uintmax_t begin) {
-  std::ifstream stream(log);
-  stream.seekg(static_cast<std::streamoff>(begin));
-  std::string text;
-  bool in_error = false;
-  for (std::string line; std::getline(stream, line);) {
-    if (line.find("error: ") != std::string::npos) {
-      text += (text.empty() ? "" : "\n") + line;
-      in_error = true;
-    } else if (in_error && line.starts_with("    ")) {
-      text += "\n" + line;
-    } else {
-      in_error = false;
-    }
-  }
-  return text;
-}
 
 /// Stages that several points share, and who trains them.
 class SharedStages {
@@ -91,7 +70,7 @@ struct Job {
 class SweepRunner {
  public:
   SweepRunner(const SweepPlan& plan, SweepFolder& folder, const SweepRunOptions& options, SweepObserver& observer)
-      : plan_(plan), folder_(folder), options_(options), observer_(observer), stages_(plan), cores_(allowed_cores()) {}
+      : plan_(plan), folder_(folder), options_(options), observer_(observer), stages_(plan) {}
 
   void run() {
     folder_.write();
@@ -131,7 +110,7 @@ class SweepRunner {
     }
     const std::filesystem::path log = folder_.log_file(point);
     job.log_begin = std::filesystem::exists(log) ? std::filesystem::file_size(log) : 0;
-    job.process = std::make_unique<ChildProcess>(ChildOptions{command, log, cores_of(job.slot)});
+    job.process = std::make_unique<ChildProcess>(ChildOptions{command, log, share_of_cores(job.slot, options_.jobs)});
     stages_.claim(point);
     state(point) = {.status = PointStatus::kRunning, .reason = {}, .run = {}, .seconds = 0};
     jobs_.push_back(std::move(job));
@@ -142,14 +121,6 @@ class SweepRunner {
     std::size_t slot = 0;
     while (std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.slot == slot; })) ++slot;
     return slot;
-  }
-
-  /// An even share of the processors, one at least.
-  std::vector<int> cores_of(std::size_t slot) const {
-    const std::size_t all = cores_.size(), jobs = options_.jobs;
-    if (jobs >= all) return {cores_[slot % all]};
-    const auto begin = cores_.begin() + static_cast<std::ptrdiff_t>(slot * all / jobs);
-    return {begin, cores_.begin() + static_cast<std::ptrdiff_t>((slot + 1) * all / jobs)};
   }
 
   void wait() {
@@ -194,13 +165,7 @@ class SweepRunner {
       point.status = PointStatus::kStopped;
     } else {
       point.status = PointStatus::kFailed;
-      point.reason = last_error(folder_.log_file(job.point), job.log_begin);
-      if (point.reason.empty()) {
-        point.reason =
-            fmt::format("it ended with {} and said nothing: see {}",
-                        status > 128 ? fmt::format("signal {}", status - 128) : fmt::format("code {}", status),
-                        folder_.log_file(job.point).string());
-      }
+      point.reason = reason_of(status, folder_.log_file(job.point), job.log_begin);
     }
     folder_.write();
     observer_.ended(job.point);
@@ -216,7 +181,6 @@ class SweepRunner {
   const SweepRunOptions& options_;
   SweepObserver& observer_;
   SharedStages stages_;
-  const std::vector<int> cores_;
   std::vector<Job> jobs_;
   bool stopping_ = false;
 };
