@@ -119,7 +119,7 @@ def trackers_have_an_environment_of_their_own(root):
     text = run(root, "tools/setup", "--trackers")
     assert text.startswith("python of trackers: -m pip install ") and " wandb==" in text and " aim==" in text, text
     assert not (root / "build/venv").exists() and not (root / "build/.setup-cpu").exists()
-    assert "usage: tools/setup [--cuda | --cpu | --browser | --trackers]" in run(root, "tools/setup", "--tracker", code=2)
+    assert "usage: tools/setup [--cuda | --cpu | --browser | --cluster | --trackers]" in run(root, "tools/setup", "--tracker", code=2)
 
 
 TESTS = [a_machine_with_a_driver_takes_the_cuda_flavour_everywhere, a_preset_that_is_asked_for_counts_more_than_the_driver,

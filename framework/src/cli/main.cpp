@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -12,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "kd/diagnostics.h"
+#include "ranks/launch.h"
 
 namespace {
 
@@ -104,6 +106,17 @@ void add_examples(CLI::App& app) {
   }
 }
 
+/// Training alone is shared by the processes that a launcher starts; anything else each of them would do for itself.
+void refuse_several(const std::vector<std::string>& arguments) {
+  constexpr std::array kWrites = {"sweep",  "compare", "report", "runs", "eval",
+                                  "import", "export",  "data",   "copy", "new"};
+  if (arguments.empty() || std::find(kWrites.begin(), kWrites.end(), arguments.front()) == kWrites.end()) return;
+  const kd::Launch launch = kd::read_launch();
+  if (launch.size == 1) return;
+  throw kd::RecipeError({}, fmt::format("'kdrun {}' runs in one process, and {} started {}", arguments.front(),
+                                        launch.launcher, launch.size));
+}
+
 int run(const std::vector<std::string>& arguments) {
   CLI::App app{
       "kdrun: knowledge distillation from recipes\n  kdrun RECIPE.toml [key=value …] [options]    trains a recipe",
@@ -141,6 +154,7 @@ int run(const std::vector<std::string>& arguments) {
   kd::cli::add_new(app);
   add_examples(app);
   std::vector<std::string> reversed = with_default_command(arguments, app);
+  refuse_several(reversed);
   std::reverse(reversed.begin(), reversed.end());  // as CLI11 wants them
   try {
     app.parse(reversed);

@@ -40,6 +40,24 @@ std::optional<GpuFacts> gpu_facts(int index) {
   return facts;
 }
 
+std::optional<std::string> gpu_uuid(int index) {
+  std::array<unsigned char, 16> bytes{};
+  const auto init = driver_function<int (*)(unsigned)>("cuInit");
+  const auto get = driver_function<int (*)(int*, int)>("cuDeviceGet");
+  const auto get_uuid = driver_function<int (*)(unsigned char*, int)>("cuDeviceGetUuid_v2");
+  int device = 0;
+  if (init == nullptr || get == nullptr || get_uuid == nullptr || init(0) != kSuccess ||
+      get(&device, index) != kSuccess || get_uuid(bytes.data(), device) != kSuccess)
+    return std::nullopt;
+  constexpr const char* kDigits = "0123456789abcdef";
+  std::string text;
+  for (const unsigned char byte : bytes) {
+    text += kDigits[byte / 16];
+    text += kDigits[byte % 16];
+  }
+  return text;
+}
+
 std::optional<std::int64_t> free_gpu_bytes() {
   const auto get = driver_function<int (*)(std::size_t*, std::size_t*)>("cuMemGetInfo_v2");
   std::size_t free = 0, total = 0;

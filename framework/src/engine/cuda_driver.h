@@ -21,6 +21,9 @@ struct KD_API GpuFacts {
 /// Nothing where the driver does not answer. `index` counts the devices that CUDA_VISIBLE_DEVICES leaves.
 KD_API std::optional<GpuFacts> gpu_facts(int index);
 
+/// What tells the GPU from all others, on any host: its UUID in hexadecimal digits.
+KD_API std::optional<std::string> gpu_uuid(int index);
+
 /// Free memory of the GPU that is in use, in bytes.
 KD_API std::optional<std::int64_t> free_gpu_bytes();
 

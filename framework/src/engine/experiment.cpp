@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -195,6 +196,7 @@ RunContext make_context(const ExperimentPlan& plan, const RunOptions& options, P
           .progress = progress,
           .sinks = {},
           .group = options.group,
+          .processes_here = options.processes_here,
           .finished = {},
           .answers = std::make_shared<AnswerCaches>(most_cache_bytes(device)),
           .data = std::make_shared<TrainingDataStore>(options.data_root, static_cast<std::uint64_t>(plan.seed), device,
@@ -227,6 +229,12 @@ void train_stages(RunContext& context, RunResult& result, const std::function<vo
   }
 }
 
+void tell_if_reused(const StageResult& outcome, Progress& progress) {
+  if (!outcome.reused) return;
+  progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)", outcome.stage,
+                           outcome.folder.string()));
+}
+
 /// Trains the stages and looks at them; `result` holds what was finished where this throws.
 void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>>& analyses, RunFolder& folder,
                 RunResult& result) {
@@ -237,10 +245,7 @@ void run_stages(RunContext& context, const std::vector<std::unique_ptr<Analysis>
       folder.finish_network(outcome.stage, network.name,
                             {{"top1", test.top1}, {"nll", test.nll}, {"ece", test.calibration.ece}});
     }
-    if (outcome.reused) {
-      context.progress.say(fmt::format("stage {}: already trained, reused from {} (--fresh trains it anew)",
-                                       outcome.stage, outcome.folder.string()));
-    }
+    tell_if_reused(outcome, context.progress);
     folder.set_status("running", "", to_json(result.stages, context.plan).dump());
     context.progress.finished(outcome.stage, outcome.reused, outcome.seconds);
   });
@@ -271,17 +276,40 @@ void tell(const RunContext& context, RunFolder& folder) {
   }
 }
 
+/// Keeps what a process says that is not the first of its group, where that was asked for.
+class RankLog final : public Progress {
+ public:
+  explicit RankLog(const std::filesystem::path& file) {
+    if (!file.empty()) stream_.open(file, std::ios::app);
+    if (!file.empty() && !stream_) throw Error(fmt::format("{} cannot be written", file.string()));
+  }
+  void say(const std::string& line) override { stream_ << line << std::endl; }  // each line may be the last
+  void warn(const std::string& line) override { say("warning: " + line); }
+  void step(const StepProgress&) override {}
+  void epoch(const EpochSummary& summary) override { say(to_line(summary)); }
+
+ private:
+  std::ofstream stream_;
+};
+
 /// What a process does that is not the first of its group: it trains, and leaves writing and looking to the first.
 RunResult help_to_train(const ExperimentPlan& plan, const RunOptions& options) {
-  SilentProgress silent;
-  RunContext context = make_context(plan, options, silent);
-  check(context);
-  RunResult result;
-  train_stages(context, result, [](const StageResult&) {});
-  return result;
+  RankLog log(options.rank_log);
+  return train_and_keep(plan, options, log);
 }
 
 }  // namespace
+
+RunResult train_and_keep(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
+  RunContext context = make_context(plan, options, progress);
+  check(context);
+  RunResult result;
+  train_stages(context, result, [&](const StageResult& outcome) {
+    tell_if_reused(outcome, progress);
+    progress.finished(outcome.stage, outcome.reused, outcome.seconds);
+  });
+  return result;
+}
 
 RunResult run_experiment(const ExperimentPlan& plan, const RunOptions& options, Progress& progress) {
   if (!options.group->is_first()) return help_to_train(plan, options);

@@ -50,6 +50,7 @@ struct KD_API RunContext {
   Progress& progress;
   std::vector<Sink*> sinks;
   Group* group = &Group::alone();               ///< the processes that train together
+  std::int64_t processes_here = 1;              ///< of them, those that share this host's processors
   std::map<std::string, StageResult> finished;  ///< stages of this run so far
   std::shared_ptr<AnswerCaches> answers;        ///< of the teachers
   std::shared_ptr<TrainingDataStore> data;      ///< of the stages

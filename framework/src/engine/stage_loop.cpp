@@ -1,7 +1,7 @@
 // stage_loop.h
 #include "engine/stage_loop.h"
 
-#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -103,8 +103,9 @@ void StageLoop::run_epoch() {
   while (batch_ < batches_ && !steps_are_used_up()) {
     if (batch_ == answered) answered = prepare_answers();
     run_step();
-    if (any(stop_requested())) stop();
-    if (batch_ < batches_ && any(checkpoint_is_due())) {
+    const Wishes wishes = of_all({.stop = stop_requested(), .save = checkpoint_is_due()});
+    if (wishes.stop) stop();
+    if (batch_ < batches_ && wishes.save) {
       check_meters();
       save(/*finished=*/false);
     }
@@ -193,7 +194,8 @@ void StageLoop::end_epoch() {
   batch_ = 0;
   const bool finished = last || stopped_early_;
   const bool new_best = is_best_ && parts_.training_data().has_validation();
-  if (finished || new_best || plan_.train.checkpoint_seconds == 0 || any(checkpoint_is_due())) save(finished);
+  if (finished || new_best || plan_.train.checkpoint_seconds == 0 || of_all({.save = checkpoint_is_due()}).save)
+    save(finished);
 }
 
 std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& numbers) {
@@ -313,11 +315,14 @@ void StageLoop::write(bool finished, TensorMap training) {
   remove_old_checkpoints(folder_ / "ckpt");
 }
 
-bool StageLoop::any(bool own) const {
+StageLoop::Wishes StageLoop::of_all(const Wishes& own) const {
   if (context_.group->size() == 1) return own;
-  const at::Tensor votes = at::full({1}, own ? 1 : 0, at::TensorOptions().dtype(at::kLong));
+  const at::Tensor votes = at::zeros({2}, at::TensorOptions().dtype(at::kLong));
+  auto* vote = votes.mutable_data_ptr<std::int64_t>();
+  vote[0] = own.stop ? 1 : 0;
+  vote[1] = own.save ? 1 : 0;
   context_.group->sum({votes});
-  return votes.item<std::int64_t>() > 0;
+  return {.stop = vote[0] > 0, .save = vote[1] > 0};
 }
 
 bool StageLoop::checkpoint_is_due() const {

@@ -10,8 +10,8 @@
 
 #include "data/batch_source.h"
 #include "engine/meter.h"
-#include "engine/run_context.h"
 #include "engine/recorded_step.h"
+#include "engine/run_context.h"
 #include "engine/stage_parts.h"
 #include "engine/update_windows.h"
 #include "record/checkpoint.h"
@@ -53,8 +53,11 @@ class StageLoop final : public Updater {
   void write_records(const std::map<std::string, Numbers>& numbers);
   /// Whether the time between two checkpoints has passed.
   bool checkpoint_is_due() const;
-  /// Whether any process of the group says so; every one asks at the same place.
-  bool any(bool own) const;
+  /// What the processes of the group do after a step, where any of them wants it; every one asks at the same place.
+  struct Wishes {
+    bool stop = false, save = false;
+  };
+  Wishes of_all(const Wishes& own) const;
   /// Throws where a mean of the epoch so far is not finite.
   void check_meters() const;
   void save(bool finished);

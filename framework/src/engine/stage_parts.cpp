@@ -263,7 +263,8 @@ void StageParts::prepare_answers(const at::Tensor& index, std::int64_t epoch) {
 
 void StageParts::choose_threads() const {
   if (!context_.device.is_cpu()) return;
-  const auto all = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
+  const auto all = std::max<std::int64_t>(
+      1, static_cast<std::int64_t>(std::thread::hardware_concurrency()) / context_.processes_here);
   std::int64_t threads = plan_.train.threads;
   if (threads == 0) {
     // A fully connected network multiplies every weight once per sample, a convolutional one far more often.

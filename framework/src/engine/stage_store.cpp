@@ -22,7 +22,7 @@ namespace {
 
 /// Settings of a stage that change its speed, not its result.
 constexpr std::array kWithoutEffect = {"evaluation_batch_size", "checkpoint_seconds", "teacher_cache", "keep_images",
-                                       "loader_threads",        "teachers",           "precision",    "cuda_graph"};
+                                       "loader_threads",        "teachers",           "precision",     "cuda_graph"};
 
 nlohmann::ordered_json to_json(const NetworkResult& network) {
   return {{"name", network.name},
@@ -81,6 +81,8 @@ std::string teacher_identity(const TeacherPlan& teacher, const RunContext& conte
   const std::string model = teacher.file.empty() ? "" : teacher.model.type + teacher.model.parameters.to_toml();
   return model + source_identity(teacher, context);
 }
+
+std::string numerics_digest() { return KD_NUMERICS_DIGEST; }
 
 std::string stage_fingerprint(const StagePlan& plan, const RunContext& context, const std::string& data_fingerprint,
                               const std::string& precision) {

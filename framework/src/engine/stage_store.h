@@ -10,6 +10,9 @@
 
 namespace kd {
 
+/// Changes with the engine's source: another engine gives other numbers.
+KD_API std::string numerics_digest();
+
 /// SHA-256 over the stage's settings, its data, seed, device and precision, the fingerprints of its teachers and of the
 /// stages that its networks begin with, and the version of kdrun's arithmetic. Settings that change speed only do not
 /// count.

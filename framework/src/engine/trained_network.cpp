@@ -312,9 +312,8 @@ void TrainedNetwork::step() {
 }
 
 bool TrainedNetwork::recordable() const {
-  return model_->recordable() && std::all_of(groups_.begin(), groups_.end(), [](const RateGroup& group) {
-           return group.optimizer->recordable();
-         });
+  return model_->recordable() && std::all_of(groups_.begin(), groups_.end(),
+                                             [](const RateGroup& group) { return group.optimizer->recordable(); });
 }
 
 void TrainedNetwork::advance(const Counts& by) {
