@@ -302,4 +302,28 @@ TEST(RunSet, RefusesWhereThereIsNoFinishedRun) {
   }
 }
 
+TEST(Runs, AnalysesMakeNoGroups) {
+  const TemporaryFolder folder;
+  const kd::RunSet set =
+      kd::read_runs({write_run(folder, "a", 0, "4", {row("student", 0.7)}),
+                     write_run(folder, "b", 1, "4", {row("student", 0.7)}, "[[analysis]]\ntype = \"flatness\"\n")},
+                    {});
+  EXPECT_EQ(set.groups.size(), 1U);
+}
+
+TEST(Runs, GroupsOfSeveralRecipesSayTheRecipeAndWhatDiffersWithinIt) {
+  const TemporaryFolder folder;
+  std::vector<std::filesystem::path> runs = {write_run(folder, "a", 0, "1", {row("student", 0.7)}),
+                                             write_run(folder, "b", 0, "4", {row("student", 0.7)}),
+                                             write_run(folder, "c", 0, "9", {row("student", 0.7)}, "extra = true\n")};
+  folder.write("c/run.json", R"({"status": "ok", "whole": true, "max_steps": 0, "recipe": "recipes/other.toml"})");
+  const kd::RunSet set = kd::read_runs(runs, {});
+  ASSERT_EQ(set.groups.size(), 3U);
+  EXPECT_EQ(set.varied, (std::vector<std::string>{"recipe", set.varied.back()}));
+  EXPECT_NE(set.varied.back().find("temperature"), std::string::npos) << set.varied.back();
+  EXPECT_EQ(set.groups[0].settings.at("recipe"), "r");
+  EXPECT_EQ(set.groups[2].settings.at("recipe"), "other");
+  EXPECT_EQ(set.groups[2].settings.size(), 1U);  // there is no other of its recipe to differ from
+}
+
 }  // namespace

@@ -223,7 +223,8 @@ TEST(Sweep, SaysWhatIsWrongWithItsTable) {
             "r.toml:15:55: error: sweep: 'train.batch_size' has 1 values, and 'train.epochs' has 2: what is zipped is "
             "taken together, place by place");
   EXPECT_EQ(refusal("[sweep]\ngrid = { \"train.epochs\" = [1] }\nzip = { \"train.epochs\" = [2] }\n"),
-            "r.toml:16:9: error: sweep: 'train.epochs' is varied twice");
+            "r.toml:16:9: error: sweep: 'train.epochs' is varied twice\n"
+            "    hint: the recipe's [sweep] and the command line add to each other: leave it out of one of them");
   EXPECT_EQ(refusal("[sweep]\ngrid = { seed = [1] }\n"),
             "r.toml:15:10: error: sweep: 'seed' is varied by 'seeds'\n    hint: seeds = [0, 1, 2]");
   EXPECT_NE(refusal("sweep = 3\n").find("hint"), std::string::npos);

@@ -36,12 +36,23 @@ TEST(Table, PeopleReadPercentAndRoundedNumbers) {
             "| teacher | 12345 | 74.28 | 0.5123 | 12.3 |\n"
             "| a \"b\", ± | 7 | – | 0.0000 | reused |\n");
   EXPECT_EQ(kd::to_latex(make_table()),
-            "% what was measured\n"
+            "% what was measured\n% \\usepackage{booktabs}\n"
             "\\begin{tabular}{lrrrr}\n\\toprule\n"
             "stage & parameters & top-1 \\% & NLL & seconds \\\\\n\\midrule\n"
             "teacher & 12345 & 74.28 & 0.5123 & 12.3 \\\\\n"
             "a \"b\", $\\pm$ & 7 & -- & 0.0000 & reused \\\\\n"
             "\\bottomrule\n\\end{tabular}\n");
+}
+
+TEST(Table, LatexHasMinusSignsAndItsOwnLetters) {
+  const kd::Table table{
+      .name = "gains",
+      .caption = "gains",
+      .columns = {{"stage", kd::ColumnType::kText, "stage"}, {"gain", kd::ColumnType::kText, "Δ top-1"}},
+      .rows = {{"wrn-16-2", "-2.53 [-3.71, -1.36]"}}};
+  const std::string text = kd::to_latex(table);
+  EXPECT_NE(text.find("stage & $\\Delta$ top-1 "), std::string::npos) << text;
+  EXPECT_NE(text.find("wrn-16-2 & $-$2.53 [$-$3.71, $-$1.36] "), std::string::npos) << text;
 }
 
 TEST(Table, ProgramsReadWholeNumbers) {

@@ -158,7 +158,9 @@ class Reader {
       for (const Variation& other : table_.variations) {
         const bool known = std::any_of(other.front().begin(), other.front().end(),
                                        [&](const Setting& known_one) { return known_one.path == setting.path; });
-        if (known) report(setting.location, fmt::format("'{}' is varied twice", setting.path));
+        if (known)
+          report(setting.location, fmt::format("'{}' is varied twice", setting.path),
+                 "the recipe's [sweep] and the command line add to each other: leave it out of one of them");
       }
     }
     table_.variations.push_back(std::move(variation));

@@ -137,7 +137,14 @@ class Page {
 
   std::string title() const {
     const std::string given = text_member(facts_.front(), "title");
+    if (recipes().size() > 1) return fmt::format("{}", fmt::join(recipes(), ", "));
     return given.empty() ? first().recipe : given;
+  }
+
+  std::set<std::string> recipes() const {
+    std::set<std::string> all;
+    for (const RunGroup& group : set_.groups) all.insert(group.runs.front().recipe);
+    return all;
   }
 
   void begin_section(const std::string& id, const std::string& name) {
@@ -161,9 +168,11 @@ class Page {
         "content=\"width=device-width, initial-scale=1\">\n";
     text += fmt::format("<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>{}</h1>\n", html(title()),
                         report_style(), html(title()));
-    text += fmt::format("<p class=\"lead\">{} of recipe <code>{}</code>{}{}, seed {}{}; {}</p>\n",
-                        count_runs() == 1 ? "one run" : fmt::format("{} runs", count_runs()), html(first().recipe),
-                        html(profile_text()), html(data_text()), fmt::join(seeds(), ", "),
+    const bool one = recipes().size() == 1;
+    text += fmt::format("<p class=\"lead\">{} of recipe{} <code>{}</code>{}{}, seed {}{}; {}</p>\n",
+                        count_runs() == 1 ? "one run" : fmt::format("{} runs", count_runs()), one ? "" : "s",
+                        html(fmt::format("{}", fmt::join(recipes(), ", "))), one ? html(profile_text()) : "",
+                        one ? html(data_text()) : "", fmt::join(seeds(), ", "),
                         set_.groups.size() > 1 ? fmt::format(", {} settings", set_.groups.size()) : "",
                         html(text_member(facts_.front(), "started")));
     text += "<nav>";

@@ -70,7 +70,8 @@ FinishedRun read_run(const std::filesystem::path& folder) {
   const Value* seed = settings.find("seed");
   FinishedRun run{folder, std::filesystem::path(text_member(facts, "recipe")).stem().string(),
                   seed == nullptr ? "" : seed->to_toml(), std::move(settings)};
-  for (const char* key : {"seed", "device"}) run.settings.erase(key);
+  // An analysis looks at networks and changes none.
+  for (const char* key : {"seed", "device", "analysis"}) run.settings.erase(key);
   return run;
 }
 
@@ -155,8 +156,13 @@ void keep_passing(std::vector<FinishedRun>& runs, const std::vector<Filter>& fil
   runs = std::move(kept);
 }
 
-/// Names what the groups differ in.
+/// Names what the groups differ in: the recipe, and of one recipe the settings.
 void find_varied(RunSet& set) {
+  const auto recipe_of = [&](std::size_t group) { return set.groups[group].runs.front().recipe; };
+  const bool several = std::any_of(set.groups.begin(), set.groups.end(),
+                                   [&](const RunGroup& group) { return group.runs.front().recipe != recipe_of(0); });
+  if (several) set.varied.emplace_back("recipe");
+  for (std::size_t i = 0; i < set.groups.size() && several; ++i) set.groups[i].settings["recipe"] = recipe_of(i);
   std::vector<Leaves> leaves(set.groups.size());
   std::vector<std::map<std::string, std::string>> known(set.groups.size());
   for (std::size_t i = 0; i < set.groups.size(); ++i) {
@@ -166,10 +172,11 @@ void find_varied(RunSet& set) {
   std::set<std::string> seen;
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     for (const auto& [key, value] : leaves[i]) {
-      const bool alike = std::all_of(known.begin(), known.end(), [&](const auto& other) {
-        const auto found = other.find(key);
-        return found != other.end() && found->second == value;
-      });
+      bool alike = true;
+      for (std::size_t j = 0; j < known.size() && alike; ++j) {
+        const auto found = known[j].find(key);
+        alike = recipe_of(j) != recipe_of(i) || (found != known[j].end() && found->second == value);
+      }
       if (alike) continue;
       set.groups[i].settings[key] = value;
       if (seen.insert(key).second) set.varied.push_back(key);

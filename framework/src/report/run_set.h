@@ -17,7 +17,7 @@ struct KD_API FinishedRun {
   std::filesystem::path folder;
   std::string recipe;  ///< the recipe's name
   std::string seed;
-  Value settings;  ///< resolved.toml without seed and device
+  Value settings;  ///< resolved.toml without seed, device and analyses
 };
 
 /// Runs that differ in their seed alone, in the order in which they were named.

@@ -54,7 +54,16 @@ std::string latex(std::string text) {
   text = replaced(std::move(text), "\\", "\\textbackslash ");
   for (const char* c : {"&", "%", "$", "#", "_", "{", "}"}) text = replaced(std::move(text), c, std::string("\\") + c);
   text = replaced(replaced(std::move(text), "–", "--"), "±", "$\\pm$");
-  return replaced(std::move(text), "Δ", "$\\Delta$");
+  text = replaced(std::move(text), "Δ", "$\\Delta$");
+  // A hyphen before a number is a minus sign.
+  for (std::size_t at = 0; (at = text.find('-', at)) != std::string::npos; ++at) {
+    const bool begins = at == 0 || text[at - 1] == ' ' || text[at - 1] == '[';
+    const bool number = at + 1 < text.size() && text[at + 1] >= '0' && text[at + 1] <= '9';
+    if (!begins || !number) continue;
+    text.replace(at, 1, "$-$");
+    at += 2;
+  }
+  return text;
 }
 
 /// What people are shown: headings, then rows, column by column as far as it is shown.
@@ -203,7 +212,7 @@ std::string to_html(const Table& table) {
 std::string to_latex(const Table& table) {
   std::string places;
   for (const bool left : shown_to_the_left(table)) places += left ? 'l' : 'r';
-  std::string text = "% " + table.caption + "\n\\begin{tabular}{" + places + "}\n\\toprule\n";
+  std::string text = "% " + table.caption + "\n% \\usepackage{booktabs}\n\\begin{tabular}{" + places + "}\n\\toprule\n";
   const auto lines = shown_lines(table);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     for (std::size_t c = 0; c < lines[i].size(); ++c) text += (c == 0 ? "" : " & ") + latex(lines[i][c]);
