@@ -132,9 +132,9 @@ TEST_P(GroupTest, Worker) {
     CountsStages progress;
     EXPECT_EQ(train(*group, runs, kUneven, progress).folder.empty(), !group->is_first());
     EXPECT_EQ(progress.epochs > 0, group->is_first());
-  } else if (task == "stop") {
+  } else if (task.starts_with("stop")) {
     kd::watch_stop_signals();
-    StopsAfter stops(9);  // between the two batches of an update
+    StopsAfter stops(std::stoi(task.substr(4)));
     try {
       train(*group, runs, kUneven, stops);
       FAIL() << "it did not stop";
@@ -178,19 +178,23 @@ TEST_P(GroupTest, TwoProcessesTrainTheNetworkOfOne) {
 
 TEST_P(GroupTest, StopsTogetherAndGoesOn) {
   kd::SilentProgress silence;
-  ASSERT_TRUE(run_pair("stop", folder_ / "stopped"));
-  ASSERT_TRUE(run_pair("train", folder_ / "stopped"));
   ASSERT_TRUE(run_pair("train", folder_ / "whole"));
-  const kd::RunResult stopped = train(kd::Group::alone(), folder_ / "stopped", kUneven, silence);
   const kd::RunResult whole = train(kd::Group::alone(), folder_ / "whole", kUneven, silence);
-  for (std::size_t i = 0; i < whole.stages.size(); ++i) {
-    EXPECT_TRUE(stopped.stages[i].reused);
-    // The open gradients of the two were added up for the checkpoint, in another order.
-    EXPECT_LT(largest_difference(weights(stopped.stages[i]), weights(whole.stages[i])), 1e-5);
-    const auto expected = numbers_of(whole.stages[i].folder);
-    const auto same = numbers_of(stopped.stages[i].folder);
-    ASSERT_EQ(expected.size(), same.size());
-    for (const auto& [name, value] : expected) EXPECT_NEAR(same.at(name), value, 1e-4) << name;
+  // Between the two batches of an update; and behind the last of an epoch's six, which then is only to be ended.
+  for (const std::string steps : {"9", "5"}) {
+    const fs::path runs = folder_ / ("stopped" + steps);
+    ASSERT_TRUE(run_pair("stop" + steps, runs));
+    ASSERT_TRUE(run_pair("train", runs));
+    const kd::RunResult stopped = train(kd::Group::alone(), runs, kUneven, silence);
+    for (std::size_t i = 0; i < whole.stages.size(); ++i) {
+      EXPECT_TRUE(stopped.stages[i].reused);
+      // The open gradients of the two were added up for the checkpoint, in another order.
+      EXPECT_LT(largest_difference(weights(stopped.stages[i]), weights(whole.stages[i])), 1e-5);
+      const auto expected = numbers_of(whole.stages[i].folder);
+      const auto same = numbers_of(stopped.stages[i].folder);
+      ASSERT_EQ(expected.size(), same.size());
+      for (const auto& [name, value] : expected) EXPECT_NEAR(same.at(name), value, 1e-4) << name;
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include "engine/stage_loop.h"
 
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -377,8 +378,12 @@ void StageLoop::restore(const std::filesystem::path& folder) {
     for (const auto& [name, tensor] : checkpoint.training) {
       if (name.starts_with(meter_prefix(network->name()))) on_device[name] = tensor.to(context_.device);
     }
-    if (!on_device.empty() && context_.group->is_first())
-      meters_[network->name()].restore(meter_prefix(network->name()), on_device);
+    // The first process has what all have counted; the others count from nothing, but have the same counters: the
+    // epoch may have no step left that would make them, and every process adds up its own.
+    for (auto& [name, tensor] : on_device) {
+      if (!context_.group->is_first()) tensor = at::zeros_like(tensor);
+    }
+    if (!on_device.empty()) meters_[network->name()].restore(meter_prefix(network->name()), on_device);
   }
   context_.progress.say(
       fmt::format("stage {}: going on after {} of {} epochs{}", plan_.name, epoch_, plan_.train.epochs,
