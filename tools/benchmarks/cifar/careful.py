@@ -1,7 +1,9 @@
 """CIFAR-100 distillation as careful PyTorch: tensors on the device, channels-last, a fused optimizer, bf16 where it pays.
 
-No step waits for a number. With --graph a GPU gets each step as one CUDA graph."""
+No step waits for a number. With --graph a GPU gets each step as one CUDA graph. Started by torchrun, it trains by
+DistributedDataParallel: each process has its part of every batch."""
 
+import os
 import pathlib
 
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 SIZE, PADDING = 32, 4
 WARM_UP_STEPS = 3  # before a graph is captured
+RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def computes_bf16(device):
@@ -33,7 +36,8 @@ class Loader:
 
     def batches(self):
         along = torch.arange(SIZE, device=self.device)
-        for index in torch.randperm(len(self.labels), device=self.device).split(BATCH):
+        for batch in torch.randperm(len(self.labels), device=self.device).split(BATCH):
+            index = batch.tensor_split(WORLD)[RANK]
             top, left = torch.randint(0, 2 * PADDING + 1, (2, len(index), 1), device=self.device)
             flipped = torch.rand(len(index), 1, device=self.device) < 0.5
             rows, columns = top + along, left + torch.where(flipped, along.flip(0), along)
@@ -78,6 +82,9 @@ def main():
     teacher_type = torch.bfloat16 if bf16 else torch.float32
     teacher, student = (network.to(memory_format=torch.channels_last) for network in make_networks(arguments))
     teacher.to(teacher_type)
+    if WORLD > 1:
+        torch.distributed.init_process_group("gloo")
+        student = torch.nn.parallel.DistributedDataParallel(student)
     loader = Loader(*read_images(arguments.data, arguments.steps * BATCH), device)
     optimizer = make_optimizer(student, arguments, fused=True)
     loss_sum, hits = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
@@ -105,7 +112,9 @@ def main():
             step(images, labels)
         return loss_sum.item() / len(loader.labels)
 
-    report_epochs(train_epoch, arguments, "bf16" if bf16 else full_precision(arguments))
+    report_epochs(train_epoch, arguments, "bf16" if bf16 else full_precision(arguments), quiet=RANK > 0)
+    if WORLD > 1:
+        torch.distributed.destroy_process_group()
 
 
 main()

@@ -58,7 +58,7 @@ def read_images(root, count):
     return numpy.ascontiguousarray(images), records[:, 1].astype("int64")
 
 
-def report_epochs(train_epoch, arguments, precision):
+def report_epochs(train_epoch, arguments, precision, quiet=False):
     """Calls `train_epoch`, which gives the mean loss; prints the first epoch's loss and the speed of the others."""
     losses, seconds = [], []
     for _ in range(arguments.epochs):
@@ -67,4 +67,5 @@ def report_epochs(train_epoch, arguments, precision):
         seconds.append(time.perf_counter() - begin)
     images = arguments.steps * BATCH * (arguments.epochs - 1)
     rate = images / sum(seconds[1:])
-    print(json.dumps({"loss": losses[0], "images_per_second": rate, "precision": precision}))
+    if not quiet:
+        print(json.dumps({"loss": losses[0], "images_per_second": rate, "precision": precision}))
