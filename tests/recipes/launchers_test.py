@@ -2,6 +2,7 @@
 
 A launcher that is not installed is skipped with its reason (torchrun comes with the wheel; tools/setup --cluster brings the others)."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -75,5 +76,72 @@ def srun_starts_two():
         assert not list(differences(losses("alone"), losses("batch")))
 
 
+def a_job_array_runs_the_points_of_a_sweep():
+    """As docs/cluster.md has it."""
+    if reason := slurm.missing():
+        raise Skipped(reason)
+    write_recipe({"vanilla_kd": STUDENTS["vanilla_kd"]})
+    pathlib.Path("kdrun").symlink_to(KDRUN)
+    grid = "--grid 'stage.vanilla_kd.scheme.losses.kd.temperature=[1, 4]'"
+    script = f"""set -e
+kdrun sweep recipe.toml {grid} --device cpu --run-dir runs --emit-commands > points.txt
+kdrun recipe.toml --device cpu --run-dir runs --stages teacher
+sbatch --wait --array=1-$(wc -l < points.txt) -o point%a.log --wrap 'eval "$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" points.txt)"'
+"""
+    with slurm.running():
+        environment = dict(os.environ, PATH=f"{os.getcwd()}:{os.environ['PATH']}", OMP_NUM_THREADS="1")
+        subprocess.run(["sh", "-c", script], check=True, timeout=120, env=environment)
+    logs = [pathlib.Path(f"point{point}.log").read_text() for point in (1, 2)]
+    assert all("run folder: " in log and "stage teacher: already trained" in log for log in logs), logs
+
+
+@contextlib.contextmanager
+def two_hosts():
+    """Two network namespaces with a cable between them: their names, the first one's address, and the command that cuts it."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        raise Skipped("hosts are network namespaces, which want root and iproute2 (tools/setup --cluster)")
+    names = [f"kdrun{os.getpid()}{letter}" for letter in "ab"]
+    made = []
+    try:
+        for name in names:
+            if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode != 0:
+                raise Skipped("network namespaces cannot be made here")
+            made.append(name)
+        cable = [f"kd{os.getpid()}{letter}"[:15] for letter in "ab"]
+        subprocess.run(["ip", "link", "add", cable[0], "type", "veth", "peer", "name", cable[1]], check=True)
+        for number, (name, end) in enumerate(zip(names, cable), 1):
+            subprocess.run(["ip", "link", "set", end, "netns", name], check=True)
+            for command in f"addr add 10.77.0.{number}/24 dev {end}", f"link set {end} up", "link set lo up":
+                subprocess.run(["ip", "-n", name, *command.split()], check=True)
+        yield names, "10.77.0.1", ["ip", "-n", names[0], "link", "set", cable[0], "down"]
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def start_on_hosts(hosts, address, runs, *more):
+    return [subprocess.Popen(["ip", "netns", "exec", host, KDRUN, *ARGUMENTS, runs, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env=dict(os.environ, RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", MASTER_ADDR=address,
+                                      MASTER_PORT="29400", OMP_NUM_THREADS="1"))
+            for rank, host in enumerate(hosts)]
+
+
+def two_hosts_train_together_and_a_cut_cable_ends_both():
+    with two_hosts() as (hosts, address, cut):
+        write_recipe({})
+        finish(start(1, "alone"))
+        finish(start_on_hosts(hosts, address, "hosts"))
+        assert not list(differences(losses("alone"), losses("hosts")))
+        settings = long_run()
+        started = start_on_hosts(hosts, address, "runs", *settings, "--timeout", "5")
+        for line in started[0].stderr:
+            if "epoch" in line:
+                break
+        subprocess.run(cut, check=True)
+        for words in finish(started, code=75, seconds=60):
+            assert "goes on from the last checkpoint" in words, words
+
+
 if __name__ == "__main__":
-    main([torchrun_starts_two, torchrun_restarts_a_run_whose_process_was_killed, mpirun_starts_two, srun_starts_two])
+    main([torchrun_starts_two, torchrun_restarts_a_run_whose_process_was_killed, mpirun_starts_two, srun_starts_two,
+          a_job_array_runs_the_points_of_a_sweep, two_hosts_train_together_and_a_cut_cable_ends_both])

@@ -1,6 +1,7 @@
 // kdrun run: trains what a recipe describes.
 #include <ATen/Context.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -97,15 +98,14 @@ std::string device_of(const Launch& launch, const std::string& wanted) {
 }
 
 /// Joins the processes that were started together; null for one alone.
-std::unique_ptr<JoinedRanks> join(const Launch& launch, const ExperimentPlan& plan, const RunArguments& given,
-                                  const std::filesystem::path& data) {
+std::unique_ptr<JoinedRanks> join(const Launch& launch, const ExperimentPlan& plan, const RunArguments& given) {
   if (launch.size == 1) return nullptr;
   const at::Device device = choose_device(plan.device);
   const SharedFacts facts{{"the recipe", resolved_digest(plan)},
                           {"the build", own_stamp()},
                           {"the engine", numerics_digest()},
                           {"the run folder", given.runs_folder},
-                          {"the data root", data.string()},
+                          {"--stages", fmt::format("'{}'", fmt::join(given.stages, ","))},
                           {"--max-steps", std::to_string(given.max_steps)},
                           {"--fresh", given.fresh ? "given" : "not given"},
                           {"--deterministic", given.deterministic ? "given" : "not given"},
@@ -217,7 +217,7 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
       return;
     }
     watch_stop_signals();
-    const std::unique_ptr<JoinedRanks> joined = join(launch, plan, *given, options.data_root);
+    const std::unique_ptr<JoinedRanks> joined = join(launch, plan, *given);
     if (joined) {
       options.group = &joined->group();
       options.processes_here = launch.local_size;

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <future>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -173,6 +174,12 @@ std::unique_ptr<Group> join_gloo_group(const std::filesystem::path& meeting, std
   return std::make_unique<C10dGroup>(make_gloo(store, rank, size, "127.0.0.1"));
 }
 
+namespace {
+
+constexpr auto kPatienceWithStore = std::chrono::seconds(5);
+
+}  // namespace
+
 struct JoinedRanks::Meeting {
   Launch launch;
   std::chrono::seconds timeout;
@@ -223,8 +230,7 @@ struct JoinedRanks::Meeting {
 
   template <class Condition>
   static bool wait_until(const Condition& holds) {
-    constexpr auto kPatience = std::chrono::seconds(5);
-    const auto end = std::chrono::steady_clock::now() + kPatience;
+    const auto end = std::chrono::steady_clock::now() + kPatienceWithStore;
     while (!holds()) {
       if (std::chrono::steady_clock::now() > end) return false;
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -232,17 +238,29 @@ struct JoinedRanks::Meeting {
     return true;
   }
 
+  /// What the process said that ended; empty where none did. Asked from a thread of its own, which a broken network may
+  /// keep waiting for longer than anybody wants to.
+  std::string ask_who_ended() const {
+    const auto answer = std::make_shared<std::promise<std::string>>();
+    std::future<std::string> told = answer->get_future();
+    std::thread([answer, store = store] {
+      std::string text;
+      try {
+        // Connections break before a word can come.
+        if (wait_until([&] { return store->check({"ended"}); })) {
+          text = text_of(store->get("ended"));
+          store->add("heard", 1);
+        }
+      } catch (const std::exception&) {  // the store went with its process
+      }
+      answer->set_value(text);
+    }).detach();
+    return told.wait_for(kPatienceWithStore + std::chrono::seconds(1)) == std::future_status::ready ? told.get() : "";
+  }
+
   [[noreturn]] void report_loss(const std::exception& error) {
     others_told = true;
-    std::string told;
-    try {
-      // Connections break before a word can come.
-      if (wait_until([&] { return store->check({"ended"}); })) {
-        told = text_of(store->get("ended"));
-        store->add("heard", 1);
-      }
-    } catch (const std::exception&) {  // the store went with its process
-    }
+    const std::string told = ask_who_ended();
     if (!told.empty()) {
       const auto words = nlohmann::json::parse(told);
       throw Error(fmt::format("rank {} ended: {}", words.at("rank").get<int>(), words.at("error").get<std::string>()),
