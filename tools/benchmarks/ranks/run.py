@@ -56,7 +56,7 @@ optimizer = {{ type = "sgd", lr = {networks.learning_rate}, momentum = 0.9, weig
 augment = {networks.augment}
 [[stage]]
 name = "teacher"
-epochs = 0
+epochs = 1
 model = {networks.teacher}
 [[stage]]
 name = "student"
