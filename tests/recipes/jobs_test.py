@@ -105,6 +105,28 @@ def a_run_that_is_asked_to_stop_goes_on():
     assert "going on after" in "".join(file.read_text() for file in pathlib.Path("runs/.jobs/recipe").glob("*.log")), done.stderr
 
 
+def a_stop_lets_every_stage_reach_a_checkpoint():
+    """Also one whose step takes longer than the others need to end: a second signal would cut it off."""
+    write_recipe("""
+[[stage]]
+name = "slow"
+batch_size = 512
+model = { type = "resnet", depth = 56, width = 2 }
+""")
+    command = [KDRUN, "run", "recipe.toml", "--device", "cpu", "--run-dir", "runs", "--jobs", "3", "train.epochs=2000", "train.evaluate_every=2000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    logs = pathlib.Path("runs/.jobs/recipe")
+    for line in process.stderr:
+        if "epoch" in line and (logs / "slow.log").exists() and "stage slow: " in (logs / "slow.log").read_text():
+            break
+    process.send_signal(signal.SIGTERM)
+    process.stderr.read()
+    assert process.wait() == 75
+    for stage in "one", "two", "slow":
+        said = (logs / f"{stage}.log").read_text()
+        assert "at a checkpoint; the same command goes on from there" in said, said
+
+
 def what_does_not_go_together_is_refused():
     write_recipe()
     for more in ("--fresh",), ("--stages", "one"):
@@ -113,4 +135,5 @@ def what_does_not_go_together_is_refused():
 
 if __name__ == "__main__":
     main([side_by_side_gives_the_bits_of_one_after_the_other, a_stage_that_fails_leaves_the_others_theirs,
-          stages_by_name_are_kept_for_runs_to_come, a_run_that_is_asked_to_stop_goes_on, what_does_not_go_together_is_refused])
+          stages_by_name_are_kept_for_runs_to_come, a_run_that_is_asked_to_stop_goes_on,
+          a_stop_lets_every_stage_reach_a_checkpoint, what_does_not_go_together_is_refused])

@@ -3,35 +3,31 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <poll.h>
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "kd/diagnostics.h"
 #include "recipe/stage_order.h"
 #include "recipe/sweep.h"
-#include "sweep/child_process.h"
+#include "sweep/job_pool.h"
 
 namespace kd {
 namespace {
 
-constexpr int kBetweenLooks = 100;  // milliseconds
-
 enum class Status { kWaiting, kRunning, kDone, kFailed, kLeftOut };
-
-struct Job {
-  std::string stage;
-  std::size_t slot;
-  std::unique_ptr<ChildProcess> process;
-  std::uintmax_t log_begin;
-};
 
 class StageRunner {
  public:
-  StageRunner(const ExperimentPlan& plan, const StageRunOptions& options) : plan_(plan), options_(options) {
+  StageRunner(const ExperimentPlan& plan, const StageRunOptions& options)
+      : plan_(plan),
+        options_(options),
+        jobs_(
+            options.jobs, options.devices,
+            [this](std::size_t stage, const nlohmann::json& event) { listen(name_of(stage), event); },
+            [this](const EndedJob& job) { end(name_of(job.id), job); }) {
     std::filesystem::create_directories(options_.logs);
   }
 
@@ -42,7 +38,7 @@ class StageRunner {
       while (!stopping_ && start_next()) {
       }
       if (jobs_.empty()) break;
-      wait();
+      jobs_.wait();
     }
     if (stopping_) throw Error("stopped; the same command goes on from there", ExitCode::kResumable);
     if (failures_.empty()) return;
@@ -55,7 +51,7 @@ class StageRunner {
   }
 
  private:
-  std::filesystem::path log_of(const std::string& stage) const { return options_.logs / (stage + ".log"); }
+  const std::string& name_of(std::size_t stage) const { return plan_.stages[stage].name; }
 
   /// Those that wait for what will not come.
   void leave_out() {
@@ -75,83 +71,52 @@ class StageRunner {
   }
 
   bool start_next() {
-    if (jobs_.size() >= options_.jobs) return false;
-    const auto next =
-        std::find_if(plan_.stages.begin(), plan_.stages.end(), [&](const StagePlan& stage) { return is_ready(stage); });
-    if (next == plan_.stages.end()) return false;
-    start(next->name);
-    return true;
+    if (jobs_.full()) return false;
+    for (std::size_t stage = 0; stage < plan_.stages.size(); ++stage) {
+      if (!is_ready(plan_.stages[stage])) continue;
+      start(stage);
+      return true;
+    }
+    return false;
   }
 
-  void start(const std::string& stage) {
-    std::size_t slot = 0;
-    while (std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.slot == slot; })) ++slot;
+  void start(std::size_t stage) {
+    const std::string& name = name_of(stage);
     std::vector<std::string> command = options_.command;
-    command.insert(command.end(), {"--stages", stage, "--expect", resolved_digest(plan_)});
-    if (!options_.devices.empty())
-      command.insert(command.end(), {"--device", options_.devices[slot % options_.devices.size()]});
-    const std::filesystem::path log = log_of(stage);
-    const std::uintmax_t begin = std::filesystem::exists(log) ? std::filesystem::file_size(log) : 0;
-    jobs_.push_back({stage, slot,
-                     std::make_unique<ChildProcess>(ChildOptions{command, log, share_of_cores(slot, options_.jobs)}),
-                     begin});
-    status_[stage] = Status::kRunning;
-    options_.say(fmt::format("stage {}: begins", stage));
+    command.insert(command.end(), {"--stages", name, "--expect", resolved_digest(plan_)});
+    jobs_.start(stage, std::move(command), options_.logs / (name + ".log"));
+    status_[name] = Status::kRunning;
+    options_.say(fmt::format("stage {}: begins", name));
   }
 
-  void wait() {
-    std::vector<pollfd> descriptors;
-    for (const Job& job : jobs_) descriptors.push_back({job.process->descriptor(), POLLIN, 0});
-    ::poll(descriptors.data(), descriptors.size(), kBetweenLooks);
-    for (std::size_t i = 0; i < jobs_.size();) {
-      const auto status = jobs_[i].process->exit_status();
-      listen(jobs_[i]);
-      if (!status) {
-        ++i;
-        continue;
-      }
-      const Job job = std::move(jobs_[i]);
-      jobs_.erase(jobs_.begin() + static_cast<std::ptrdiff_t>(i));
-      end(job, *status);
-    }
-    // A pipe whose writer has closed it wakes poll() at once, until its process has ended.
-    ::poll(nullptr, 0, kBetweenLooks / 10);
+  void listen(const std::string& stage, const nlohmann::json& event) const {
+    // The stages that it needs are told of by the programs that train them.
+    if (event.value("stage", "") == stage && event.value("event", "") == "epoch") options_.say(event.value("line", ""));
   }
 
-  void listen(const Job& job) {
-    for (const std::string& line : job.process->read_lines()) {
-      const auto event = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-      // The stages that it needs are told of by the programs that train them.
-      if (!event.is_object() || event.value("stage", "") != job.stage) continue;
-      if (event.value("event", "") == "epoch") options_.say(event.value("line", ""));
-    }
-  }
-
-  void end(const Job& job, int status) {
-    if (status == static_cast<int>(ExitCode::kOk)) {
-      status_[job.stage] = Status::kDone;
-      options_.say(fmt::format("stage {}: done", job.stage));
-    } else if (status == static_cast<int>(ExitCode::kResumable) || stopping_) {
-      stopping_ = true;
-      for (Job& other : jobs_) other.process->ask_to_stop();
+  void end(const std::string& stage, const EndedJob& job) {
+    if (job.status == static_cast<int>(ExitCode::kOk)) {
+      status_[stage] = Status::kDone;
+      options_.say(fmt::format("stage {}: done", stage));
+    } else if (job.status == static_cast<int>(ExitCode::kResumable) || stopping_) {
+      if (!stopping_) stop();
     } else {
-      status_[job.stage] = Status::kFailed;
-      if (failures_.empty()) code_ = status > 128 ? ExitCode::kFailed : static_cast<ExitCode>(status);
-      failures_.push_back(
-          fmt::format("stage '{}': {}", job.stage, reason_of(status, log_of(job.stage), job.log_begin)));
+      status_[stage] = Status::kFailed;
+      if (failures_.empty()) code_ = job.status > 128 ? ExitCode::kFailed : static_cast<ExitCode>(job.status);
+      failures_.push_back(fmt::format("stage '{}': {}", stage, job.reason()));
       options_.say(failures_.back());
     }
   }
 
   void stop() {
     stopping_ = true;
-    for (Job& job : jobs_) job.process->ask_to_stop();
+    jobs_.ask_to_stop();
   }
 
   const ExperimentPlan& plan_;
   const StageRunOptions& options_;
   std::map<std::string, Status> status_;
-  std::vector<Job> jobs_;
+  JobPool jobs_;
   std::vector<std::string> failures_;
   ExitCode code_ = ExitCode::kFailed;
   bool stopping_ = false;

@@ -1,25 +1,17 @@
 // sweep_runner.h
 #include "sweep/sweep_runner.h"
 
-#include <poll.h>
-
 #include <algorithm>
-#include <chrono>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
+#include <utility>
 
 #include "kd/diagnostics.h"
-#include "sweep/child_process.h"
+#include "sweep/job_pool.h"
 
 namespace kd {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-constexpr int kBetweenLooks = 100;  // milliseconds
 
 /// Stages that several points share, and who trains them.
 class SharedStages {
@@ -60,17 +52,18 @@ class SharedStages {
   std::set<std::string> shared_, trained_, in_work_;
 };
 
-struct Job {
-  std::size_t point, slot;
-  std::unique_ptr<ChildProcess> process;
-  Clock::time_point begin;
-  std::uintmax_t log_begin;
-};
-
 class SweepRunner {
  public:
   SweepRunner(const SweepPlan& plan, SweepFolder& folder, const SweepRunOptions& options, SweepObserver& observer)
-      : plan_(plan), folder_(folder), options_(options), observer_(observer), stages_(plan) {}
+      : plan_(plan),
+        folder_(folder),
+        options_(options),
+        observer_(observer),
+        stages_(plan),
+        jobs_(
+            options.jobs, options.devices,
+            [this](std::size_t point, const nlohmann::json& event) { listen(point, event); },
+            [this](const EndedJob& job) { end(job); }) {}
 
   void run() {
     folder_.write();
@@ -79,7 +72,7 @@ class SweepRunner {
       while (!stopping_ && start_next()) {
       }
       if (jobs_.empty()) break;
-      wait();
+      jobs_.wait();
       observer_.waited();
     }
     folder_.write();
@@ -90,7 +83,7 @@ class SweepRunner {
 
   /// Starts a point where there is a place for it and one that need not wait for another.
   bool start_next() {
-    if (jobs_.size() >= options_.jobs) return false;
+    if (jobs_.full()) return false;
     for (std::size_t point = 0; point < plan_.points.size(); ++point) {
       if (state(point).status != PointStatus::kWaiting || !stages_.are_free(point)) continue;
       start(point);
@@ -100,80 +93,41 @@ class SweepRunner {
   }
 
   void start(std::size_t point) {
-    Job job{point, free_slot(), nullptr, Clock::now(), 0};
     std::vector<std::string> command = options_.command;
     command.insert(command.end(), {"--expect", resolved_digest(plan_.points[point].plan)});
     for (const std::string& text : plan_.points[point].overrides()) command.push_back(text);
-    if (!options_.devices.empty()) {
-      command.emplace_back("--device");
-      command.push_back(options_.devices[job.slot % options_.devices.size()]);
-    }
-    const std::filesystem::path log = folder_.log_file(point);
-    job.log_begin = std::filesystem::exists(log) ? std::filesystem::file_size(log) : 0;
-    job.process = std::make_unique<ChildProcess>(ChildOptions{command, log, share_of_cores(job.slot, options_.jobs)});
+    jobs_.start(point, std::move(command), folder_.log_file(point));
     stages_.claim(point);
     state(point) = {.status = PointStatus::kRunning, .reason = {}, .run = {}, .seconds = 0};
-    jobs_.push_back(std::move(job));
     observer_.started(point);
   }
 
-  std::size_t free_slot() const {
-    std::size_t slot = 0;
-    while (std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.slot == slot; })) ++slot;
-    return slot;
+  void listen(std::size_t point, const nlohmann::json& event) {
+    const std::string kind = event.value("event", "");
+    if (kind == "run") state(point).run = event.value("folder", "");
+    if (kind == "stage") stages_.finish(point, event.value("stage", ""));
+    observer_.told(point, event);
   }
 
-  void wait() {
-    std::vector<pollfd> descriptors;
-    for (const Job& job : jobs_) descriptors.push_back({job.process->descriptor(), POLLIN, 0});
-    const auto woken = Clock::now();
-    ::poll(descriptors.data(), descriptors.size(), kBetweenLooks);
-    for (Job& job : jobs_) listen(job);
-    for (std::size_t i = 0; i < jobs_.size();) {
-      const auto status = jobs_[i].process->exit_status();
-      if (!status) {
-        ++i;
-        continue;
-      }
-      listen(jobs_[i]);
-      const Job job = std::move(jobs_[i]);
-      jobs_.erase(jobs_.begin() + static_cast<std::ptrdiff_t>(i));
-      end(job, *status);
-    }
-    // A pipe whose writer has closed it wakes poll() at once, until its process has ended.
-    if (Clock::now() - woken < std::chrono::milliseconds(1)) ::poll(nullptr, 0, 10);
-  }
-
-  void listen(Job& job) {
-    for (const std::string& line : job.process->read_lines()) {
-      const auto event = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (!event.is_object()) continue;
-      const std::string kind = event.value("event", "");
-      if (kind == "run") state(job.point).run = event.value("folder", "");
-      if (kind == "stage") stages_.finish(job.point, event.value("stage", ""));
-      observer_.told(job.point, event);
-    }
-  }
-
-  void end(const Job& job, int status) {
-    PointState& point = state(job.point);
-    point.seconds = std::chrono::duration<double>(Clock::now() - job.begin).count();
-    stages_.release(job.point);
-    if (status == static_cast<int>(ExitCode::kOk)) {
+  void end(const EndedJob& job) {
+    PointState& point = state(job.id);
+    point.seconds = job.seconds;
+    stages_.release(job.id);
+    if (job.status == static_cast<int>(ExitCode::kOk)) {
       point.status = PointStatus::kDone;
-    } else if (status == static_cast<int>(ExitCode::kResumable) || stopping_) {
+    } else if (job.status == static_cast<int>(ExitCode::kResumable) || stopping_) {
       point.status = PointStatus::kStopped;
     } else {
       point.status = PointStatus::kFailed;
-      point.reason = reason_of(status, folder_.log_file(job.point), job.log_begin);
+      point.reason = job.reason();
     }
     folder_.write();
-    observer_.ended(job.point);
+    observer_.ended(job.id);
   }
 
   void stop() {
     stopping_ = true;
-    for (Job& job : jobs_) job.process->ask_to_stop();
+    jobs_.ask_to_stop();
   }
 
   const SweepPlan& plan_;
@@ -181,7 +135,7 @@ class SweepRunner {
   const SweepRunOptions& options_;
   SweepObserver& observer_;
   SharedStages stages_;
-  std::vector<Job> jobs_;
+  JobPool jobs_;
   bool stopping_ = false;
 };
 
