@@ -100,7 +100,7 @@ TEST(Launch, ReadsSlurmsStepsAndNotItsBatchScripts) {
   EXPECT_EQ(launch.local_rank, 1);
   EXPECT_EQ(launch.local_size, 4);
   EXPECT_EQ(launch.host, "node1");
-  EXPECT_EQ(launch.address, "");
+  EXPECT_EQ(launch.address(), "");
   EXPECT_NE(launch.port, read(with(kSlurm, "SLURM_JOB_ID", "78")).port);
   EXPECT_EQ(read(with(kSlurm, "SLURM_STEP_NUM_NODES", "1")).host, "127.0.0.1");
   EXPECT_NE(refusal(kSlurm, "").find("scontrol show hostnames node[1-2]"), std::string::npos);

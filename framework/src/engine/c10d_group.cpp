@@ -287,9 +287,8 @@ JoinedRanks::JoinedRanks(const Launch& launch, at::Device device, const SharedFa
   nlohmann::json own{{"facts", nlohmann::json::object()}, {"gpu", gpu}};
   for (const auto& [name, value] : facts) own["facts"][name] = value;
   require_agreement(meeting_->exchange(own, patience));
-  const std::string address = !launch.address.empty()            ? launch.address
-                              : launch.local_size == launch.size ? "127.0.0.1"
-                                                                 : own_address(launch.host, launch.port);
+  const std::string on_one_host = launch.address();
+  const std::string address = on_one_host.empty() ? own_address(launch.host, launch.port) : on_one_host;
   const auto prefixed = [&](const std::string& name) {
     return c10::make_intrusive<c10d::PrefixStore>(name, meeting_->store);
   };

@@ -2,6 +2,7 @@
 #include "engine/cuda_driver.h"
 
 #include <dlfcn.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <cstddef>
@@ -19,22 +20,27 @@ Function driver_function(const char* name) {
   return library == nullptr ? nullptr : reinterpret_cast<Function>(::dlsym(library, name));
 }
 
+/// What the driver calls a GPU by.
+std::optional<int> find_device(int index) {
+  const auto init = driver_function<int (*)(unsigned)>("cuInit");
+  const auto get = driver_function<int (*)(int*, int)>("cuDeviceGet");
+  int device = 0;
+  if (init == nullptr || get == nullptr || init(0) != kSuccess || get(&device, index) != kSuccess) return std::nullopt;
+  return device;
+}
+
 }  // namespace
 
 std::optional<GpuFacts> gpu_facts(int index) {
-  const auto init = driver_function<int (*)(unsigned)>("cuInit");
-  const auto get = driver_function<int (*)(int*, int)>("cuDeviceGet");
   const auto get_name = driver_function<int (*)(char*, int, int)>("cuDeviceGetName");
   const auto get_attribute = driver_function<int (*)(int*, int, int)>("cuDeviceGetAttribute");
-  int device = 0;
-  if (init == nullptr || get == nullptr || get_name == nullptr || get_attribute == nullptr || init(0) != kSuccess ||
-      get(&device, index) != kSuccess)
-    return std::nullopt;
+  const auto device = find_device(index);
+  if (!device || get_name == nullptr || get_attribute == nullptr) return std::nullopt;
   std::array<char, 256> name{};
   GpuFacts facts;
-  const bool answered = get_name(name.data(), static_cast<int>(name.size()) - 1, device) == kSuccess &&
-                        get_attribute(&facts.major, kMajorAttribute, device) == kSuccess &&
-                        get_attribute(&facts.minor, kMinorAttribute, device) == kSuccess;
+  const bool answered = get_name(name.data(), static_cast<int>(name.size()) - 1, *device) == kSuccess &&
+                        get_attribute(&facts.major, kMajorAttribute, *device) == kSuccess &&
+                        get_attribute(&facts.minor, kMinorAttribute, *device) == kSuccess;
   if (!answered) return std::nullopt;
   facts.name = name.data();
   return facts;
@@ -42,20 +48,10 @@ std::optional<GpuFacts> gpu_facts(int index) {
 
 std::optional<std::string> gpu_uuid(int index) {
   std::array<unsigned char, 16> bytes{};
-  const auto init = driver_function<int (*)(unsigned)>("cuInit");
-  const auto get = driver_function<int (*)(int*, int)>("cuDeviceGet");
   const auto get_uuid = driver_function<int (*)(unsigned char*, int)>("cuDeviceGetUuid_v2");
-  int device = 0;
-  if (init == nullptr || get == nullptr || get_uuid == nullptr || init(0) != kSuccess ||
-      get(&device, index) != kSuccess || get_uuid(bytes.data(), device) != kSuccess)
-    return std::nullopt;
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : bytes) {
-    text += kDigits[byte / 16];
-    text += kDigits[byte % 16];
-  }
-  return text;
+  const auto device = find_device(index);
+  if (!device || get_uuid == nullptr || get_uuid(bytes.data(), *device) != kSuccess) return std::nullopt;
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
 }
 
 std::optional<std::int64_t> free_gpu_bytes() {

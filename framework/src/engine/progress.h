@@ -49,7 +49,7 @@ class KD_API Progress {
   virtual void finished(const std::string& /*stage*/, bool /*reused*/, double /*seconds*/) {}
 };
 
-/// For those whom nobody watches, such as a process that is not the first of its group.
+/// For those whom nobody watches.
 class KD_API SilentProgress final : public Progress {
  public:
   void say(const std::string&) override {}

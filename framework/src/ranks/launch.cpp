@@ -92,7 +92,7 @@ Launch read_open_mpi(const Variables& variables) {
   }
   launch.name = job;
   launch.port = port_of(job);
-  if (launch.local_size == launch.size) launch.host = launch.address = "127.0.0.1";
+  launch.host = launch.address();
   read_meeting(launch, variables, reader);
   if (launch.host.empty()) {
     reader.refuse(
@@ -118,7 +118,7 @@ Launch read_slurm(const Variables& variables, const std::function<std::string(co
     launch.local_size = tasks;
   if (one_host) {
     launch.local_size = launch.size;
-    launch.host = launch.address = "127.0.0.1";
+    launch.host = launch.address();
   }
   read_meeting(launch, variables, reader);
   if (launch.host.empty()) launch.host = first_host(nodes);

@@ -18,7 +18,9 @@ struct KD_API Launch {
   std::uint16_t port = 0;
   bool agent_serves = false;  ///< the launcher serves the meeting point; else rank 0 does
   std::string name = {};      ///< of this start: another one of the same job has another
-  std::string address = {};   ///< of this host for the others; empty: the one that reaches `host`
+
+  /// Of this host for the others; empty where they are on several and must find out: the one that reaches `host`.
+  std::string address() const { return local_size == size ? "127.0.0.1" : ""; }
 };
 
 /// Value of a variable; empty where it is not set.

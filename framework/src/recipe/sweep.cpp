@@ -12,6 +12,7 @@
 #include "recipe/merge.h"
 #include "recipe/paths.h"
 #include "recipe/planner.h"
+#include "recipe/stage_order.h"
 #include "recipe/sweep_table.h"
 
 namespace kd {
@@ -156,13 +157,7 @@ std::map<std::string, std::string> stage_identities(const ExperimentPlan& plan) 
   std::map<std::string, std::string> identities;
   for (const StagePlan& stage : plan.stages) {
     std::string text = fmt::format("seed {} device {} {}", plan.seed, plan.device, stage.resolved.to_toml());
-    const auto add = [&](const NetworkSource& source) {
-      if (!source.stage.empty() && source.run.empty()) text += "\n< " + identities[source.stage];
-    };
-    for (const TeacherPlan& teacher : stage.teachers) add(teacher);
-    for (const NetworkPlan& network : stage.networks) {
-      if (network.init) add(*network.init);
-    }
+    for (const std::string& need : needs_of(stage)) text += "\n< " + identities[need];
     identities[stage.name] = std::move(text);
   }
   return identities;

@@ -9,14 +9,13 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import statistics
 import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "shared"))
-from programs import PYTHON, run_program  # noqa: E402
+from programs import PYTHON, read_epochs, run_program  # noqa: E402
 
 BATCH, IMAGES = 64, 50_000
 EPOCHS = 3  # the first of them is not timed
@@ -107,7 +106,7 @@ class Contest:
             _, result, log = self.run([arguments.kdrun, "run", str(HERE / f"{recipe}.toml"), *options, *overrides])
             record = json.loads((pathlib.Path(result["run"]) / "run.json").read_text())
         precisions = {stage["stage"]: stage["precision"] for stage in record["stages"]}
-        return {row: Sample(*read_epochs(log, stage), precisions[stage]) for stage, row in stages.items()}
+        return {row: Sample(*read_epochs(log, stage, EPOCHS), precisions[stage]) for stage, row in stages.items()}
 
     def run_round(self, seed):
         yield self.run_pytorch(PLAIN, "plain", seed, "--workers", str(self.arguments.workers))
@@ -119,14 +118,6 @@ class Contest:
         if self.arguments.device == "cuda":
             yield self.run_pytorch(GRAPH, "careful", seed, "--precision", "auto", "--graph")
         yield self.run_kdrun("best", seed, {"cold": COLD, "warm": WARM})
-
-
-def read_epochs(log, stage):
-    """The first epoch's loss, and images/s of the others; each epoch's speed leaves evaluation and checkpoints out."""
-    lines = re.findall(rf"^{stage} epoch \d+/\d+ loss ([\d.]+) .* ([\d.]+) img/s$", log, re.MULTILINE)
-    if len(lines) != EPOCHS:
-        sys.exit(f"kdrun did not report {EPOCHS} epochs of '{stage}':\n{log}")
-    return float(lines[0][0]), statistics.harmonic_mean([float(rate) for _, rate in lines[1:]])
 
 
 def measure(arguments, name, folder):

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import statistics
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 CIFAR = HERE.parent / "cifar"
 sys.path.insert(0, str(HERE.parent / "shared"))
-from programs import PYTHON, run_program  # noqa: E402
+from programs import PYTHON, read_epochs, run_program  # noqa: E402
 
 EPOCHS = 3  # the first of them is not timed
 ONE, TWO_RANKS, TWO_THREADS = "kdrun, 1 process, 1 thread", "kdrun, 2 processes, 1 thread each", "kdrun, 1 process, 2 threads"
@@ -66,13 +65,6 @@ model = {networks.student}
 """
 
 
-def rate_of(log):
-    rates = [float(rate) for rate in re.findall(r"^student epoch \d+/\d+ .* ([\d.]+) img/s$", log, re.MULTILINE)]
-    if len(rates) != EPOCHS:
-        sys.exit(f"kdrun did not report {EPOCHS} epochs:\n{log}")
-    return statistics.harmonic_mean(rates[1:])
-
-
 def run_kdrun(arguments, networks, processes, threads):
     with tempfile.TemporaryDirectory() as folder:
         recipe = pathlib.Path(folder) / "recipe.toml"
@@ -82,7 +74,7 @@ def run_kdrun(arguments, networks, processes, threads):
         if processes > 1:
             torchrun = pathlib.Path(sys.executable).parent / "torchrun"
             command = [str(torchrun), "--no-python", "--nproc-per-node", str(processes), *command]
-        return rate_of(run_program(command, OMP_NUM_THREADS=str(threads))[2])
+        return read_epochs(run_program(command, OMP_NUM_THREADS=str(threads))[2], "student", EPOCHS)[1]
 
 
 def run_pytorch(arguments, name, teacher, processes):

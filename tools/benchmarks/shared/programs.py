@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import statistics
 import subprocess
 import sys
 import time
@@ -20,3 +22,11 @@ def run_program(command, **environment):
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return seconds, json.loads(done.stdout), done.stderr
+
+
+def read_epochs(log, stage, epochs):
+    """What kdrun logged of a stage: the first epoch's loss, and images/s of the others, without evaluation and checkpoints."""
+    lines = re.findall(rf"^{stage} epoch \d+/\d+ loss ([\d.]+) .* ([\d.]+) img/s$", log, re.MULTILINE)
+    if len(lines) != epochs:
+        sys.exit(f"kdrun did not report {epochs} epochs of '{stage}':\n{log}")
+    return float(lines[0][0]), statistics.harmonic_mean([float(rate) for _, rate in lines[1:]])
