@@ -6,15 +6,18 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "files/atomic_file.h"
 #include "files/digest.h"
+#include "files/file_lock.h"
 #include "kd/diagnostics.h"
 #include "temporary_folder.h"
 
@@ -178,7 +181,7 @@ class Child {
 
 TEST(FileLock, IsFreeForTheFirst) {
   const TemporaryFolder folder;
-  const kd::FileLock lock(folder.path / "lock", [] { FAIL() << "nobody holds it"; });
+  const kd::FileLock lock(folder.path / "lock", [](const auto&) { FAIL() << "nobody holds it"; });
   EXPECT_TRUE(std::filesystem::exists(folder.path / "lock"));
 }
 
@@ -189,14 +192,14 @@ TEST(FileLock, MakesASecondProcessWait) {
   const Child child([&file](auto wait, auto tell) {
     wait();
     bool told = false;
-    const kd::FileLock lock(file, [&] {
+    const kd::FileLock lock(file, [&](const auto&) {
       if (!told) tell('w');
       told = true;
     });
     tell('l');
   });
   {
-    const kd::FileLock lock(file, [] { FAIL() << "nobody holds it"; });
+    const kd::FileLock lock(file, [](const auto&) { FAIL() << "nobody holds it"; });
     child.go();
     EXPECT_EQ(child.hear(), 'w');
     EXPECT_EQ(child.hear(100), '-') << "two processes hold the lock";
@@ -210,14 +213,14 @@ TEST(FileLock, EndsWithItsProcess) {
   int waits = 0;
   {
     const Child child([&file](auto wait, auto tell) {
-      new kd::FileLock(file, [] {});
+      new kd::FileLock(file, [](const auto&) {});
       tell('l');
       wait();
       ::_exit(0);
     });
     EXPECT_EQ(child.hear(), 'l');
     child.go();
-    const kd::FileLock lock(file, [&waits] { ++waits; });
+    const kd::FileLock lock(file, [&waits](const auto&) { ++waits; });
   }
   EXPECT_LE(waits, 20);
 }
@@ -225,12 +228,81 @@ TEST(FileLock, EndsWithItsProcess) {
 TEST(FileLock, WaitingCanBeGivenUp) {
   const TemporaryFolder folder;
   const std::filesystem::path file = folder.path / "lock";
-  const kd::FileLock held(file, [] { FAIL() << "nobody holds it"; });
-  EXPECT_THROW(kd::FileLock(file, [] { throw kd::Error("enough"); }), kd::Error);
+  const kd::FileLock held(file, [](const auto&) { FAIL() << "nobody holds it"; });
+  EXPECT_THROW(kd::FileLock(file, [](const auto&) { throw kd::Error("enough"); }), kd::Error);
 }
 
 TEST(FileLock, NamesAFileThatCannotBeMade) {
-  EXPECT_THROW(kd::FileLock("no/such/lock", [] {}), kd::Error);
+  EXPECT_THROW(kd::FileLock("no/such/lock", [](const auto&) {}), kd::Error);
+}
+
+TEST(FileLock, SaysWhoHoldsIt) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder.path / "lock";
+  const kd::FileLock held(file, [](const auto&) { FAIL() << "nobody holds it"; });
+  std::string holder;
+  try {
+    const kd::FileLock second(file, [&](const std::string& said) {
+      holder = said;
+      throw kd::Error("enough");
+    });
+  } catch (const kd::Error&) {
+  }
+  EXPECT_TRUE(holder.ends_with(", process " + std::to_string(::getpid()))) << holder;
+}
+
+using std::chrono::milliseconds;
+
+TEST(FileLock, GivesUpAHolderThatIsGone) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder.path / "lock";
+  // As where a file server keeps the lock of a host that is no more: its beat is a day.
+  const kd::FileLock held(file, [](const auto&) {}, {.beat = std::chrono::hours(24), .patience = milliseconds(1)});
+  try {
+    const kd::FileLock second(file, [](const auto&) {}, {.patience = milliseconds(300)});
+    FAIL() << "two have the lock";
+  } catch (const kd::Error& error) {
+    EXPECT_EQ(error.code(), kd::ExitCode::kResumable);
+    EXPECT_NE(std::string(error.what()).find("has given no sign of life"), std::string::npos) << error.what();
+  }
+}
+
+TEST(FileLock, WaitsForAHolderThatLives) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder.path / "lock";
+  const kd::FileLock held(file, [](const auto&) {}, {.beat = milliseconds(20)});
+  int waits = 0;
+  const auto wait = [&waits](const auto&) {
+    if (++waits == 10) throw std::runtime_error("a second has passed");
+  };
+  EXPECT_THROW(kd::FileLock(file, wait, {.patience = milliseconds(400)}), std::runtime_error);
+}
+
+TEST(DescribeLocks, FollowsTheFileSystem) {
+  const auto of = [](const std::string& mount, const std::string& folder = "/shared/runs") {
+    return kd::describe_locks(folder, "21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n" + mount + "\n");
+  };
+  EXPECT_EQ(of(""), "ext4: locks hold among the processes of this host");
+  EXPECT_EQ(of("36 21 0:30 / /shared rw shared:1 - nfs4 server:/export rw,vers=4.2,local_lock=none"),
+            "nfs4: locks hold across hosts");
+  EXPECT_EQ(of("36 21 0:30 / /shared rw - nfs server:/export rw,vers=3,nolock"),
+            "nfs, mounted with 'nolock': locks hold on this host alone; several hosts need 'local_lock=none'");
+  EXPECT_EQ(of("36 21 0:30 / /shared rw - lustre server:/x rw,flock"), "lustre: locks hold across hosts");
+  EXPECT_EQ(of("36 21 0:30 / /shared rw - lustre server:/x rw"),
+            "lustre, mounted without 'flock': there are no locks; mount it with 'flock'");
+  EXPECT_EQ(of("36 21 0:30 / /shared rw - fuse.sshfs x rw"),
+            "fuse.sshfs: whether locks hold across hosts depends on how it is set up");
+  EXPECT_EQ(of("36 21 0:30 / /shared2 rw - nfs4 server:/export rw"),
+            "ext4: locks hold among the processes of this host");
+  EXPECT_EQ(of("nonsense\n\n1 2"), "ext4: locks hold among the processes of this host");
+  EXPECT_EQ(kd::describe_locks("/shared", ""), "of an unknown file system");
+}
+
+TEST(LocksWorkIn, AFolderOfThisHost) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(kd::locks_work_in(folder.path));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path));
+  EXPECT_FALSE(kd::locks_work_in(folder.path / "missing"));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <regex>
 
 #include "files/atomic_file.h"
+#include "files/file_lock.h"
 #include "kd/diagnostics.h"
 #include "record/remove_runs.h"
 #include "report/recipe_references.h"
@@ -353,7 +354,7 @@ TEST(RemoveRuns, KeepsAStageUnderALock) {
             "would remove runs/.stages/" + kTeacher +
                 " (SIZE): unfinished: the run that was stopped would go on from it\ntogether SIZE; --yes removes it\n");
   {
-    const kd::FileLock lock(stage.string() + ".lock", [] {});
+    const kd::FileLock lock(stage.string() + ".lock", [](const auto&) {});
     EXPECT_EQ(removed_text(folder, removal), "kept runs/.stages/" + kTeacher + ": another process trains it\n");
     EXPECT_TRUE(fs::exists(stage));
   }

@@ -7,15 +7,31 @@
 #include "cli/command.h"
 #include "data/training_data.h"
 #include "engine/device.h"
+#include "files/atomic_file.h"
+#include "files/file_lock.h"
 #include "kd/plugin.h"
 #include "plugin/loader.h"
 #include "plugin/registry.h"
 
 namespace kd::cli {
 
+namespace {
+
+/// Runs that train side by side, on several hosts too, rely on locks in their folder.
+std::string describe_runs(const std::filesystem::path& runs) {
+  const std::string text = fmt::format("{}, on {}", std::filesystem::absolute(runs).lexically_normal().string(),
+                                       describe_locks(runs, read_text("/proc/self/mountinfo")));
+  if (!std::filesystem::exists(runs)) return text;
+  return locks_work_in(runs) ? text : text + "; a lock that was tried here kept nobody out, or could not be made";
+}
+
+}  // namespace
+
 void add_doctor(CLI::App& app) {
   CLI::App* command = app.add_subcommand("doctor", "show versions, devices, plugins, data, and what is missing");
-  command->callback([] {
+  auto runs = std::make_shared<std::string>("runs");
+  command->add_option("--run-dir", *runs, "folder of runs, whose locks are tried")->capture_default_str();
+  command->callback([runs] {
     load_plugins();
     fmt::print("kdrun       {} ({})\n", KD_VERSION, own_stamp());
     fmt::print("libtorch    {}, {}\n", TORCH_VERSION, at::hasCUDA() ? "with CUDA" : "no CUDA device");
@@ -29,6 +45,7 @@ void add_doctor(CLI::App& app) {
                registry().refused().size());
     for (const RefusedLibrary& refused : registry().refused())
       fmt::print("            {}: {}\n", refused.library.string(), refused.reason);
+    fmt::print("runs        {}\n", describe_runs(*runs));
     const std::filesystem::path root = data_root("");
     fmt::print("data root   {}\n", root.string());
     for (const DataSource& source : data_sources()) {

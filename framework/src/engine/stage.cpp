@@ -1,6 +1,7 @@
 // stage.h: builds what a stage needs, then runs its loop.
 #include "engine/stage.h"
 
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include "data/batches.h"
@@ -12,6 +13,7 @@
 #include "engine/stop.h"
 #include "engine/trial.h"
 #include "files/atomic_file.h"
+#include "files/file_lock.h"
 #include "record/checkpoint.h"
 
 namespace kd {
@@ -27,17 +29,42 @@ void replay_records(const std::filesystem::path& file, const RunContext& context
 
 namespace {
 
-/// Waits until no other run trains the stage; of a group, its first process does. Null in the others.
+/// Whether the first process of a group has the lock. The others ask again and again, since a single question would be
+/// taken for that of a lost process after a while. Throws where one of them is asked to stop.
+bool has_lock(bool own, const StagePlan& plan, Group& group) {
+  const at::Tensor votes = at::zeros({2}, at::TensorOptions().dtype(at::kLong));
+  auto* vote = votes.mutable_data_ptr<std::int64_t>();
+  vote[0] = own ? 1 : 0;
+  vote[1] = stop_requested() ? 1 : 0;
+  group.sum({votes});
+  if (vote[0] == 0 && vote[1] > 0) {
+    throw Error(
+        fmt::format("stopped while stage '{}' waited for another run; the same command goes on from there", plan.name),
+        ExitCode::kResumable);
+  }
+  return vote[0] > 0;
+}
+
+/// Waits until no other run trains the stage; of a group, its first process holds the lock. Null in the others.
 std::unique_ptr<FileLock> lock_stage(const std::filesystem::path& folder, const StagePlan& plan, RunContext& context) {
-  if (!context.group->is_first()) return nullptr;
+  Group& group = *context.group;
+  if (!group.is_first()) {
+    while (!has_lock(false, plan, group)) {
+    }
+    return nullptr;
+  }
   std::filesystem::create_directories(folder.parent_path());
   bool said = false;
-  auto lock = std::make_unique<FileLock>(folder.string() + ".lock", [&] {
-    if (!said) context.progress.say(fmt::format("stage {}: waiting for another process that trains it", plan.name));
+  auto lock = std::make_unique<FileLock>(folder.string() + ".lock", [&](const std::string& holder) {
+    if (!said) {
+      context.progress.say(fmt::format("stage {}: waiting for another process that trains it{}", plan.name,
+                                       holder.empty() ? "" : fmt::format(" ({})", holder)));
+    }
     said = true;
-    throw_if_stopped(fmt::format("while stage '{}' waited for another process", plan.name));
+    has_lock(false, plan, group);
   });
   recover_folder(folder);
+  has_lock(true, plan, group);
   return lock;
 }
 
@@ -61,7 +88,6 @@ StageResult run_stage(const StagePlan& plan, RunContext& context) {
   // A stage that is trained anew replaces the one that is there only once it is finished.
   const std::filesystem::path folder = context.fresh ? std::filesystem::path(kept.string() + ".fresh") : kept;
   const auto lock = lock_stage(kept, plan, context);
-  context.group->wait();
   const std::string settings = write_recipe(plan.resolved);
   std::string damage;
   if (auto result = context.fresh ? std::nullopt : read_result(folder, &damage)) {

@@ -2,16 +2,13 @@
 #include "files/atomic_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <thread>
 #include <utility>
 
 #include "kd/diagnostics.h"
@@ -105,18 +102,6 @@ std::string read_text(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream || std::filesystem::is_directory(file)) throw FileError("cannot read " + file.string());
   return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-FileLock::Descriptor::~Descriptor() { ::close(number); }
-
-FileLock::FileLock(const std::filesystem::path& file, const std::function<void()>& waiting)
-    : descriptor_{::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)} {
-  if (descriptor_.number < 0) fail("open", file);
-  while (::flock(descriptor_.number, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) fail("lock", file);
-    waiting();
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
 }
 
 void require_writable(const std::filesystem::path& folder) {

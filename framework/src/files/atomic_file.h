@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <string_view>
 
@@ -30,21 +29,5 @@ KD_API std::string read_text(const std::filesystem::path& file);
 
 /// Throws kd::Error where `folder` could not be made or written into; makes nothing.
 KD_API void require_writable(const std::filesystem::path& folder);
-
-/// A lock on a file that ends with the process that holds it. Waits until it is free and calls `waiting` about ten
-/// times a second meanwhile; what that throws ends the waiting.
-class KD_API FileLock {
- public:
-  FileLock(const std::filesystem::path& file, const std::function<void()>& waiting);
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-
- private:
-  struct Descriptor {
-    int number;
-    ~Descriptor();
-  };
-  const Descriptor descriptor_;
-};
 
 }  // namespace kd

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "files/atomic_file.h"
+#include "files/file_lock.h"
 #include "kd/diagnostics.h"
 #include "kd/value.h"
 #include "report/recipe_references.h"
@@ -135,7 +136,7 @@ fs::path lock_of(const fs::path& stage) {
 std::string remove_stage(const RunList& before, const std::vector<ListedRun>& removed, const fs::path& stage) {
   struct Busy {};
   try {
-    const FileLock lock(lock_of(stage), [] { throw Busy{}; });
+    const FileLock lock(lock_of(stage), [](const std::string&) { throw Busy{}; });
     // Who held the lock before has made its run folder by now, and who comes later waits and finds no stage.
     const RunList now = list_runs(before.folder);
     require_readable(now);

@@ -6,12 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
 #include <utility>
 
+#include "files/atomic_file.h"
 #include "files/digest.h"
 #include "files/json_text.h"
 #include "kd/diagnostics.h"
 #include "report/table_views.h"
+#include "sweep/child_process.h"
 
 namespace kd {
 namespace {
@@ -92,13 +96,49 @@ SweepFolder::SweepFolder(const std::filesystem::path& runs, const SweepPlan& pla
       states_(plan.points.size()) {
   require_writable(runs);
   std::filesystem::create_directories(path_ / "logs");
-  lock_ = std::make_unique<FileLock>(
-      path_ / "lock", [&] { throw Error(fmt::format("another process runs this sweep, in {}", path_.string())); });
+  lock_ = std::make_unique<FileLock>(path_ / "lock", [&](const std::string& holder) {
+    throw Error(fmt::format("another process runs this sweep, in {}{}", path_.string(),
+                            holder.empty() ? "" : fmt::format(" ({})", holder)));
+  });
   read_states();
 }
 
 std::filesystem::path SweepFolder::log_file(std::size_t point) const {
   return path_ / "logs" / fmt::format("{}.txt", point);
+}
+
+std::filesystem::path SweepFolder::events_file(std::size_t point) const {
+  return path_ / "logs" / fmt::format("{}.jsonl", point);
+}
+
+void SweepFolder::read_events() {
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    if (states_[i].status == PointStatus::kDone || !std::filesystem::exists(events_file(i))) continue;
+    PointState state{.status = PointStatus::kRunning, .reason = {}, .run = {}, .seconds = 0};
+    std::optional<int> code;
+    std::istringstream lines(read_text(events_file(i)));
+    for (std::string line; std::getline(lines, line);) {
+      const auto event = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      const std::string kind = text_member(event, "event");
+      if (kind == "run") state.run = text_member(event, "folder");
+      if (kind == "stage") state.seconds += number_member(event, "seconds");
+      if (kind == "end") code = static_cast<int>(number_member(event, "code"));
+    }
+    if (code == static_cast<int>(ExitCode::kOk) && is_finished_run(state.run)) {
+      state.status = PointStatus::kDone;
+    } else if (code == static_cast<int>(ExitCode::kResumable)) {
+      state.status = PointStatus::kStopped;
+    } else if (code) {
+      state.status = PointStatus::kFailed;
+      state.reason = reason_of(*code, log_file(i), 0);
+    }
+    states_[i] = std::move(state);
+  }
+}
+
+void SweepFolder::forget() {
+  for (std::size_t i = 0; i < states_.size(); ++i) std::filesystem::remove(events_file(i));
+  states_.assign(states_.size(), {});
 }
 
 void SweepFolder::read_states() {

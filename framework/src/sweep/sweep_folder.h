@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "files/atomic_file.h"
+#include "files/file_lock.h"
 #include "kd/api.h"
 #include "kd/table.h"
 #include "recipe/sweep.h"
@@ -37,6 +37,12 @@ class KD_API SweepFolder {
   std::vector<PointState>& states() { return states_; }
   const std::vector<PointState>& states() const { return states_; }
   std::filesystem::path log_file(std::size_t point) const;
+  /// Where a point that a scheduler starts writes what `kdrun run --events` tells, and how it ended.
+  std::filesystem::path events_file(std::size_t point) const;
+  /// Learns from those files what became of points that are not done.
+  void read_events();
+  /// Takes every point for one that was never trained.
+  void forget();
   /// Writes sweep.json, points.csv and points.json.
   void write() const;
 
