@@ -3,6 +3,7 @@
 A launcher that is not installed is skipped with its reason (torchrun comes with the wheel; tools/setup --cluster brings the others)."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -12,7 +13,7 @@ import sys
 import time
 
 import slurm
-from program import KDRUN, Skipped, main
+from program import KDRUN, Skipped, kdrun, main
 from ranks_test import HEAD, STUDENTS, differences, finish, losses, long_run, start, wait_for_checkpoint, write_recipe
 
 ARGUMENTS = ["run", "recipe.toml", "--device", "cpu", "--run-dir"]
@@ -95,6 +96,70 @@ sbatch --wait --array=1-$(wc -l < points.txt) -o point%a.log --wrap 'eval "$(sed
     assert all("run folder: " in log and "stage teacher: already trained" in log for log in logs), logs
 
 
+def in_the_queue():
+    return subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def until(what, holds, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def a_sweep_is_submitted_and_taken_up_again():
+    if reason := slurm.missing():
+        raise Skipped(reason)
+    write_recipe({"vanilla_kd": STUDENTS["vanilla_kd"]})
+    command = ["sweep", "recipe.toml", "--device", "cpu", "--run-dir", "runs", "--grid",
+               "stage.vanilla_kd.optimizer.lr=[0.05, 1e30]", "--seeds", "0,1", "--slurm", "--time", "10", "--jobs", "2"]
+    # Nothing is submitted, nor Slurm asked for.
+    said = kdrun(*command, "--dry-run", env={"SLURM_CONF": "/missing"}).stdout
+    (folder,) = pathlib.Path("runs/recipe.sweep").iterdir()
+    script = (folder / "slurm/points.sh").read_text()
+    assert "#SBATCH --array=0-3%2\n" in script and "#SBATCH --time=10\n" in script, script
+    assert said.splitlines()[:2] == [f"sbatch --parsable {(folder / 'slurm/shared.sh').absolute()}",
+                                     f"sbatch --parsable --dependency=afterany:JOB {(folder / 'slurm/points.sh').absolute()}"], said
+    assert len((folder / "slurm/shared.txt").read_text().splitlines()) == 2  # a teacher for each seed
+    said = kdrun(*command, code=1, env={"PATH": "/usr/sbin"}).stderr
+    assert "Slurm is not here" in said, said
+    with slurm.running():
+        said = kdrun(*command).stdout
+        assert "4 points, after it" in said, said
+        assert "nothing is submitted" in kdrun(*command).stdout
+        until("the points did not end", lambda: not in_the_queue())
+        # The four are half done; the other half cannot be, and is tried again.
+        said = kdrun(*command).stdout
+        assert "2 of 4 points done" in said and said.count("not finite") == 2 and "2 points" in said, said
+        until("the points did not end again", lambda: not in_the_queue())
+    points = json.loads((folder / "points.json").read_text())
+    logs = [(folder / f"logs/{point}.txt").read_text() for point in range(4)]
+    assert all("stage teacher: already trained" in log for log in logs), logs
+    assert len(points["rows"]) == 4, points
+
+
+def a_point_that_is_preempted_is_queued_again():
+    if reason := slurm.missing():
+        raise Skipped(reason)
+    write_recipe({}, HEAD.replace("epochs = 10", "epochs = 300").replace("train = 50", "train = 500"))
+    command = ["sweep", "recipe.toml", "--device", "cpu", "--run-dir", "runs", "--seeds", "0", "--slurm"]
+    with slurm.running():
+        kdrun(*command, "train.evaluate_every=300")
+        (folder,) = pathlib.Path("runs/recipe.sweep").iterdir()
+        events, log = folder / "logs/0.jsonl", folder / "logs/0.txt"
+        until("it did not train", lambda: log.exists() and "epoch" in log.read_text())
+        job = (folder / "slurm/job").read_text()
+        subprocess.run(["scancel", "--signal=TERM", job], check=True)
+        until("it was not queued again", lambda: '"code": 75' in events.read_text())
+        # Slurm lets two minutes pass before a job that comes back.
+        until("it is not in the queue", in_the_queue)
+        until("it cannot begin", lambda: subprocess.run(["scontrol", "update", f"JobId={job}_0", "StartTime=now"], capture_output=True)
+              .returncode == 0)
+        until("it did not end", lambda: not in_the_queue())
+    assert "going on after" in log.read_text(), log.read_text()
+    assert '"code": 0' in events.read_text().splitlines()[-1], events.read_text()
+
+
 @contextlib.contextmanager
 def two_hosts():
     """Two network namespaces with a cable between them: their names, the first one's address, and the command that cuts it."""
@@ -144,4 +209,5 @@ def two_hosts_train_together_and_a_cut_cable_ends_both():
 
 if __name__ == "__main__":
     main([torchrun_starts_two, torchrun_restarts_a_run_whose_process_was_killed, mpirun_starts_two, srun_starts_two,
-          a_job_array_runs_the_points_of_a_sweep, two_hosts_train_together_and_a_cut_cable_ends_both])
+          a_job_array_runs_the_points_of_a_sweep, a_sweep_is_submitted_and_taken_up_again, a_point_that_is_preempted_is_queued_again,
+          two_hosts_train_together_and_a_cut_cable_ends_both])

@@ -12,9 +12,12 @@
 #include "engine/device.h"
 #include "engine/estimate.h"
 #include "engine/stop.h"
+#include "files/atomic_file.h"
+#include "files/shell.h"
 #include "plugin/registry.h"
 #include "report/table_views.h"
 #include "sweep/child_process.h"
+#include "sweep/slurm.h"
 #include "sweep/sweep_folder.h"
 #include "sweep/sweep_runner.h"
 
@@ -26,20 +29,10 @@ struct SweepArguments {
   SweepOptions sweep;
   std::string runs_folder = "runs", jobs = "auto";
   std::vector<std::string> devices;
-  bool fresh = false, dry_run = false, emit_commands = false, deterministic = false;
+  bool fresh = false, dry_run = false, emit_commands = false, deterministic = false, slurm = false;
+  SlurmOptions slurm_options;
   std::int64_t max_steps = 0;
 };
-
-/// As a shell takes it in one piece.
-std::string in_quotes(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_not_of(
-                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
-                                          std::string::npos;
-  if (plain) return word;
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
 
 /// The arguments of `kdrun run` that all points share.
 std::vector<std::string> shared_arguments(const SweepArguments& given) {
@@ -59,8 +52,9 @@ std::vector<std::string> shared_arguments(const SweepArguments& given) {
   return words;
 }
 
-std::string command_of(const SweepArguments& given, const SweepPlan& plan, std::size_t point) {
-  std::vector<std::string> words = {"kdrun"};
+std::string command_of(const SweepArguments& given, const SweepPlan& plan, std::size_t point,
+                       const std::string& program = "kdrun") {
+  std::vector<std::string> words = {program};
   for (const std::vector<std::string>& more : {shared_arguments(given), plan.points[point].overrides()})
     words.insert(words.end(), more.begin(), more.end());
   if (!given.devices.empty()) words.insert(words.end(), {"--device", given.devices[point % given.devices.size()]});
@@ -80,6 +74,10 @@ std::size_t jobs_of(const SweepArguments& given, const SweepPlan& plan) {
   if (!device.is_cpu()) return 1;
   const auto by_memory = static_cast<std::size_t>(std::max<std::int64_t>(1, free_memory(device) / kMemoryOfPoint));
   return std::min({plan.points.size(), allowed_cores().size(), by_memory});
+}
+
+SweepFolder open_folder(const SweepArguments& given, const SweepPlan& plan) {
+  return {given.runs_folder, plan, fmt::format("steps {} deterministic {}", given.max_steps, given.deterministic)};
 }
 
 /// What the points will take: each stage that several share once, over so many jobs.
@@ -127,6 +125,84 @@ void list_failures(const SweepPlan& plan, const SweepFolder& folder) {
   }
 }
 
+/// Points that wait, or did not come to their end the last time.
+std::vector<std::size_t> missing_points(const SweepFolder& folder) {
+  std::vector<std::size_t> missing;
+  for (std::size_t i = 0; i < folder.states().size(); ++i) {
+    if (folder.states()[i].status != PointStatus::kDone) missing.push_back(i);
+  }
+  return missing;
+}
+
+/// The points as an array, each of which tells what happens in a file of the sweep folder.
+SlurmArray array_of_points(const SweepArguments& given, const SweepPlan& plan, const SweepFolder& folder,
+                           const std::vector<std::size_t>& points) {
+  SlurmArray array{.name = "points", .tasks = {}};
+  for (const std::size_t point : points) {
+    array.tasks.push_back(
+        {.command = fmt::format("{} --expect {} --events", command_of(given, plan, point, own_program().string()),
+                                resolved_digest(plan.points[point].plan)),
+         .events = std::filesystem::absolute(folder.events_file(point)),
+         .log = std::filesystem::absolute(folder.log_file(point))});
+  }
+  return array;
+}
+
+SlurmArray array_of_shared(const SweepArguments& given, const SweepPlan& plan, const std::vector<SharedTask>& tasks) {
+  SlurmArray array{.name = "shared", .tasks = {}};
+  for (const SharedTask& task : tasks) {
+    array.tasks.push_back(
+        {.command = fmt::format("{} --stages {}", command_of(given, plan, task.point, own_program().string()),
+                                in_quotes(fmt::format("{}", fmt::join(task.stages, ","))))});
+  }
+  return array;
+}
+
+/// Submits what is missing of a sweep as job arrays, or says what became of those that were submitted.
+void submit_sweep(const SweepArguments& given, const SweepPlan& plan) {
+  SweepFolder folder = open_folder(given, plan);
+  const std::filesystem::path scripts = folder.path() / "slurm", job_file = scripts / "job";
+  const std::string job = std::filesystem::exists(job_file) ? read_text(job_file) : "";
+  const bool queued = !job.empty() && is_in_slurm_queue(job);
+  if (given.fresh && !queued && !given.dry_run) folder.forget();
+  folder.read_events();
+  list_failures(plan, folder);
+  const std::vector<std::size_t> points = missing_points(folder);
+  const std::string done = fmt::format("{} of {} points done\nsweep folder: {}\n", plan.points.size() - points.size(),
+                                       plan.points.size(), folder.path().string());
+  if (!given.dry_run) folder.write();
+  if (queued || points.empty()) {
+    fmt::print(
+        "{}{}",
+        queued ? fmt::format("job {} is in Slurm's queue, nothing is submitted: squeue --job {}\n", job, job) : "",
+        done);
+    return;
+  }
+  SlurmOptions options = given.slurm_options;
+  if (given.jobs != "auto") options.tasks_at_once = std::stoul(given.jobs);
+  const std::vector<SharedTask> shared = shared_tasks(plan, points);
+  const std::filesystem::path first = shared.empty()
+                                          ? std::filesystem::path()
+                                          : write_slurm_array(scripts, array_of_shared(given, plan, shared), options);
+  const std::filesystem::path second =
+      write_slurm_array(scripts, array_of_points(given, plan, folder, points), options);
+  if (given.dry_run) {
+    if (!first.empty()) fmt::print("{}\n", sbatch_command(first));
+    fmt::print("{}\n{}", sbatch_command(second, first.empty() ? "" : "JOB"), done);
+    return;
+  }
+  for (const std::size_t point : points) std::filesystem::remove(folder.events_file(point));
+  std::string before;
+  if (!first.empty()) {
+    before = submit_to_slurm(first);
+    fmt::print("job {}: {} task(s) for stages that points share\n", before, shared.size());
+  }
+  const std::string submitted = submit_to_slurm(second, before);
+  write_file(job_file, submitted);
+  fmt::print("job {}: {} points{}\n{}the same command later says what became of them, and submits what is missing\n",
+             submitted, points.size(), before.empty() ? "" : ", after it", done);
+}
+
 }  // namespace
 
 void add_sweep(CLI::App& app) {
@@ -155,6 +231,27 @@ void add_sweep(CLI::App& app) {
   command->add_option("--max-steps", given->max_steps, "ends each stage after this many steps")->check(whole_number(0));
   command->add_flag("--dry-run", given->dry_run, "lists points, commands and an estimate of the time; trains nothing");
   command->add_flag("--emit-commands", given->emit_commands, "prints one command for each point, for a scheduler");
+  const auto of_slurm = [command](CLI::Option* option) {
+    option->group("Slurm");
+    return option;
+  };
+  CLI::Option* slurm = of_slurm(command->add_flag(
+      "--slurm", given->slurm,
+      "submits the points as a job array, after stages that they share; --jobs: so many at once; --dry-run: writes the "
+      "scripts and submits nothing"));
+  slurm->excludes("--emit-commands")->excludes("--devices");
+  of_slurm(command->add_option("--partition", given->slurm_options.partition, "of the jobs"))->needs(slurm);
+  of_slurm(command->add_option("--time", given->slurm_options.time,
+                               "limit of a point, as 4:00:00; one that is stopped by it is queued again"))
+      ->needs(slurm);
+  of_slurm(
+      command->add_option("--gpus", given->slurm_options.gpus, "of a point, which is trained by as many processes"))
+      ->check(whole_number(1))
+      ->needs(slurm);
+  of_slurm(command->add_option("--sbatch", given->slurm_options.more,
+                               "a line of options for sbatch, as --sbatch=--account=kd"))
+      ->allow_extra_args(false)
+      ->needs(slurm);
   command->callback([given] {
     load_plugins_with_warnings(given->recipe.plugin_folders);
     RecipeOptions options = given->recipe.options;
@@ -166,13 +263,13 @@ void add_sweep(CLI::App& app) {
       for (std::size_t i = 0; i < plan.points.size(); ++i) fmt::print("{}\n", command_of(*given, plan, i));
       return;
     }
+    if (given->slurm) return submit_sweep(*given, plan);
     if (given->dry_run) return print_plan(*given, plan);
 
     watch_stop_signals();
     const std::size_t jobs = jobs_of(*given, plan);
-    SweepFolder folder(given->runs_folder, plan,
-                       fmt::format("steps {} deterministic {}", given->max_steps, given->deterministic));
-    if (given->fresh) folder.states().assign(plan.points.size(), {});
+    SweepFolder folder = open_folder(*given, plan);
+    if (given->fresh) folder.forget();
     SweepRunOptions run{
         .command = {own_program().string()}, .jobs = jobs, .devices = given->devices, .stop = stop_requested};
     for (const std::string& word : shared_arguments(*given)) run.command.push_back(word);

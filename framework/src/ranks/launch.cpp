@@ -3,14 +3,12 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <charconv>
-#include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <optional>
 #include <string_view>
 
+#include "files/shell.h"
 #include "kd/diagnostics.h"
 #include "kd/random.h"
 
@@ -127,20 +125,9 @@ Launch read_slurm(const Variables& variables, const std::function<std::string(co
   return launch;
 }
 
-/// The first line that a command prints.
-std::string first_line_of(const std::string& command) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
-  std::array<char, 512> line{};
-  if (!pipe || std::fgets(line.data(), static_cast<int>(line.size()), pipe.get()) == nullptr) return "";
-  const std::string_view text(line.data());
-  return std::string(text.substr(0, text.find('\n')));
-}
-
 std::string first_slurm_host(const std::string& nodes) {
-  // Host lists are letters, digits and these; nothing else is given to a shell.
-  const bool plain = nodes.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789[],.-_") ==
-                     std::string::npos;
-  return plain ? first_line_of(fmt::format("scontrol show hostnames '{}' 2>/dev/null", nodes)) : "";
+  const std::string hosts = run_in_shell(fmt::format("scontrol show hostnames {} 2>/dev/null", in_quotes(nodes))).text;
+  return hosts.substr(0, hosts.find('\n'));
 }
 
 }  // namespace
