@@ -101,11 +101,11 @@ def weights(runs):
             for file in sorted(pathlib.Path(runs, ".stages").glob("*/ckpt/last/*.safetensors")) if file.name != "training.safetensors"}
 
 
-def differences(expected, found):
+def differences(expected, found, tolerance=TOLERANCE):
     assert expected.keys() == found.keys(), (sorted(expected), sorted(found))
     for key, values in expected.items():
         for step, (one, other) in enumerate(zip(values, found[key], strict=True)):
-            if abs(one - other) > TOLERANCE * max(abs(one), 0.1):
+            if abs(one - other) > tolerance * max(abs(one), 0.1):
                 yield f"{key}, step {step}: {other}, alone {one}"
 
 
@@ -126,6 +126,68 @@ def the_same_run_has_the_same_bits():
     finish(start(2, "one"))
     finish(start(2, "two"))
     assert weights("one") == weights("two") and len(weights("one")) == 4, weights("one")
+
+
+def synchronised_batch_norm_has_the_losses_of_one():
+    # At a small rate, or rounding grows tenfold with each step.
+    write_recipe({"convolutional": 'model = { type = "resnet", depth = 8 }'},
+                 HEAD.replace('"lenet5"', '"resnet", depth = 8').replace("lr = 0.05", "lr = 0.001"))
+    finish(start(1, "alone"))
+    for size in 2, 3:
+        finish(start(size, f"of{size}", "train.sync_batch_norm=true"))
+        problems = list(differences(losses("alone"), losses(f"of{size}")))
+        assert not problems, "\n".join(problems)
+    finish(start(2, "apart"))
+    assert list(differences(losses("alone"), losses("apart"))), "statistics of parts are no others"
+
+
+def recorded_results_are_those_of_the_network_that_is_kept():
+    """Each process has running statistics of its own rows."""
+    write_recipe({}, HEAD.replace('"lenet5"', '"resnet", depth = 8').replace("lr = 0.05", "lr = 0.2"))
+    finish(start(2, "runs"))
+    recorded = losses("runs")["teacher", "model", "test", "nll"][-1]
+    (run,) = pathlib.Path("runs/recipe").glob("*/metrics.jsonl")
+    (measured,) = json.loads(kdrun("eval", run.parent, "--device", "cpu", "--json").stdout)
+    assert abs(measured["nll"] - recorded) < 1e-5 * recorded, (measured, recorded)
+
+
+SPREAD = ('scheme = { type = "cohort", order = "simultaneous", strategy = "ensemble", placement = "spread" }\n'
+          'models = [{ name = "a", type = "mlp", hidden = [16] }, { name = "b", type = "resnet", depth = 8, schedule = { type = "plateau" } },'
+          ' { name = "c", type = "lenet5" }]')
+
+
+def contents(runs):
+    """Of weights, whatever the stage that they are of."""
+    return sorted(weights(runs).values())
+
+
+def networks_of_a_cohort_on_processes_of_their_own_have_the_bits_of_one():
+    head, stages = HEAD.split("[[stage]]")[0], {"cohort": SPREAD}
+    write_recipe(stages, head)
+    finish(start(1, "alone"))
+    said = finish(start(3, "spread"))
+    assert all(not words for words in said[1:]), said[1:]
+    problems = list(differences(losses("alone"), losses("spread"), tolerance=0))
+    assert not problems, "\n".join(problems)
+    assert len(losses("alone")["cohort", "c", "train", "loss/kd"]) == 10
+    assert len(contents("alone")) == 3 and contents("alone") == contents("spread")
+    said = finish(start(2, "two"), code=2, seconds=60)
+    assert "3 networks for 2 processes" in said[0], said
+
+
+def a_spread_cohort_that_is_stopped_goes_on():
+    head = HEAD.split("[[stage]]")[0].replace("epochs = 10", "epochs = 12").replace("train = 50", "train = 2000")
+    write_recipe({"cohort": SPREAD}, head)
+    finish(start(3, "whole"))
+    started = start(3, "parts")
+    for line in started[0].stderr:
+        if "epoch 2/" in line:
+            break
+    started[1].send_signal(signal.SIGTERM)
+    finish(started, code=75)
+    assert "going on after" in finish(start(3, "parts"))[0]
+    assert contents("whole") == contents("parts")
+    assert losses("whole") == losses("parts")
 
 
 def a_run_goes_on_with_other_numbers_of_processes():
@@ -266,7 +328,10 @@ def a_log_of_each_rank_on_request():
 
 
 if __name__ == "__main__":
-    main([two_and_four_processes_have_the_losses_of_one, the_same_run_has_the_same_bits, a_run_goes_on_with_other_numbers_of_processes,
+    main([two_and_four_processes_have_the_losses_of_one, the_same_run_has_the_same_bits,
+          synchronised_batch_norm_has_the_losses_of_one, recorded_results_are_those_of_the_network_that_is_kept,
+          networks_of_a_cohort_on_processes_of_their_own_have_the_bits_of_one, a_spread_cohort_that_is_stopped_goes_on,
+          a_run_goes_on_with_other_numbers_of_processes,
           a_process_that_is_killed_stops_the_others_and_the_run_goes_on, a_signal_to_one_or_all_stops_all_at_one_step,
           a_process_that_hangs_is_given_up, an_error_of_one_is_the_error_of_all, different_recipes_and_settings_are_refused_by_all,
           missing_and_contradicting_variables_are_refused, others_that_do_not_come_are_named, a_log_of_each_rank_on_request])

@@ -14,11 +14,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/c10d_group.h"
+#include "engine/exchange.h"
 #include "engine/stop.h"
+#include "engine/sync_batch_norm.h"
 #include "engine_fixture.h"
 #include "record/records.h"
 
@@ -118,6 +121,72 @@ void exchange(kd::Group& group) {
   EXPECT_TRUE(features.grad().equal(3 * (group.is_first() ? weight.narrow(0, 0, 1) : weight.narrow(0, 1, 2))));
 }
 
+void exchange_texts_and_tensors(kd::Group& group) {
+  const std::string own = group.is_first() ? std::string("a\0b", 3) : "";
+  EXPECT_EQ(kd::gather_texts(group, own), (std::vector<std::string>{std::string("a\0b", 3), ""}));
+  kd::TensorMap tensors;
+  if (!group.is_first()) tensors["second"] = torch::full({2, 3}, 7, at::kLong);
+  tensors["of " + std::to_string(group.rank())] = torch::full({1}, group.rank(), at::kHalf);
+  const kd::TensorMap all = kd::gather_tensors(group, tensors);
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_TRUE(all.at("second").equal(torch::full({2, 3}, 7, at::kLong)));
+  EXPECT_TRUE(all.at("of 1").equal(torch::full({1}, 1, at::kHalf)));
+}
+
+/// What a batch norm of `channels` makes of images, and its gradients for Σ weight · result.
+struct Normalised {
+  Normalised(const at::Tensor& images, const at::Tensor& weight, torch::nn::BatchNorm2d norm) {
+    const at::Tensor input = images.clone().requires_grad_();
+    result = norm(input);
+    (result.to(at::kFloat) * weight).sum().backward();
+    by_input = input.grad();
+    by_parameters = {norm->weight.grad(), norm->bias.grad()};
+    statistics = {norm->running_mean, norm->running_var};
+  }
+
+  at::Tensor result, by_input;
+  std::vector<at::Tensor> by_parameters, statistics;
+};
+
+torch::nn::BatchNorm2d make_norm(bool plain = false) {
+  torch::nn::BatchNorm2d norm(torch::nn::BatchNorm2dOptions(3).affine(!plain));
+  if (!plain) {
+    const torch::NoGradGuard no_grad;
+    norm->weight.copy_(torch::tensor({0.5, 1.0, 2.0}));
+    norm->bias.copy_(torch::tensor({-1.0, 0.0, 3.0}));
+  }
+  return norm;
+}
+
+/// Two rows in the first process and three in the second have the statistics, and the gradients, of five in one.
+void normalise_together(kd::Group& group) {
+  const at::Tensor place = torch::arange(5 * 3 * 4 * 2, at::kFloat).view({5, 3, 4, 2});
+  const at::Tensor images = (place * 0.7).sin() * 3 + place * 0.2, weight = (place * 0.3).cos();
+  const auto part = [&](const at::Tensor& all) { return group.is_first() ? all.narrow(0, 0, 2) : all.narrow(0, 2, 3); };
+  const Normalised whole(images, weight, make_norm());
+  const Normalised apart(part(images), part(weight), make_norm());
+  EXPECT_FALSE(torch::allclose(apart.result, part(whole.result), 1e-3, 1e-3)) << "statistics of parts are no others";
+
+  std::optional<kd::SyncBatchNorm> sync(std::in_place, &group);
+  const Normalised own(part(images), part(weight), make_norm());
+  EXPECT_TRUE(torch::allclose(own.result, part(whole.result), 1e-5, 1e-5));
+  EXPECT_TRUE(torch::allclose(own.by_input, part(whole.by_input), 1e-4, 1e-5));
+  group.sum(own.by_parameters);
+  for (const int i : {0, 1}) {
+    EXPECT_TRUE(torch::allclose(own.by_parameters[i], whole.by_parameters[i], 1e-5, 1e-4));
+    EXPECT_TRUE(torch::allclose(own.statistics[i], whole.statistics[i], 1e-5, 1e-5));
+  }
+  const at::Tensor lower = part(images).to(at::kBFloat16);
+  EXPECT_EQ(make_norm()(lower).scalar_type(), at::kBFloat16);
+  torch::nn::BatchNorm2d evaluated = make_norm();
+  evaluated->eval();
+  const at::Tensor in_evaluation = evaluated(part(images));
+  sync.reset();
+  EXPECT_TRUE(in_evaluation.equal(evaluated(part(images))));
+  const Normalised after(part(images), part(weight), make_norm());
+  EXPECT_TRUE(after.result.equal(apart.result));
+}
+
 TEST_P(GroupTest, Worker) {
   const char* rank = std::getenv("KD_GROUP_RANK");
   if (rank == nullptr) GTEST_SKIP() << "a part of the other tests, which start it";
@@ -128,6 +197,10 @@ TEST_P(GroupTest, Worker) {
   const fs::path runs = std::getenv("KD_GROUP_RUNS");
   if (task == "exchange") {
     exchange(*group);
+  } else if (task == "texts") {
+    exchange_texts_and_tensors(*group);
+  } else if (task == "batch norm") {
+    normalise_together(*group);
   } else if (task == "train") {
     CountsStages progress;
     EXPECT_EQ(train(*group, runs, kUneven, progress).folder.empty(), !group->is_first());
@@ -148,6 +221,10 @@ TEST_P(GroupTest, Worker) {
 }
 
 TEST_P(GroupTest, ExchangesTensors) { EXPECT_TRUE(run_pair("exchange", "")); }
+
+TEST_P(GroupTest, ExchangesTextsAndTensorsOfUnlikeShapes) { EXPECT_TRUE(run_pair("texts", "")); }
+
+TEST_P(GroupTest, NormalisesOverTheImagesOfAll) { EXPECT_TRUE(run_pair("batch norm", "")); }
 
 /// Every number that metrics.jsonl of a stage holds, by name and epoch.
 std::map<std::string, double> numbers_of(const fs::path& stage) {

@@ -63,8 +63,13 @@ class KD_API StageContext {
   virtual void say(const std::string& /*line*/) {}
   /// Of everything random in the stage.
   virtual RandomKey key() const = 0;
-  /// The processes that train the stage.
+  /// The processes that share the rows of every batch.
   virtual Group& group() { return Group::alone(); }
+  /// Gives each network to a process of its own, which alone asks it and trains it, on whole batches; group() is then
+  /// that process alone. Returns the processes, in the order of the networks; null where all networks stay here, since
+  /// there is one process. Called in setup(), before all else. Throws RecipeError where processes and networks are not
+  /// of one number.
+  virtual Group* spread() { return nullptr; }
   /// The features that a network of the stage or a teacher offers, for images as the stage shows them.
   virtual const TapShapes& shapes(const Head& network) const = 0;
   /// Trains an adapter together with `network`, and keeps it with the network's weights.

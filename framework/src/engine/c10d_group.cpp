@@ -42,8 +42,18 @@ class C10dGroup final : public Group {
   std::int64_t size() const override { return gloo_->getSize(); }
 
   void sum(const std::vector<at::Tensor>& tensors) override {
-    change_together(tensors,
+    const bool takes_rider =
+        rider_.defined() && std::any_of(tensors.begin(), tensors.end(), [](const at::Tensor& tensor) {
+          return tensor.is_cpu() && tensor.scalar_type() == at::kFloat;
+        });
+    std::vector<at::Tensor> all = tensors;
+    if (takes_rider) all.push_back(std::exchange(rider_, {}));
+    change_together(all,
                     [&](c10d::Backend& backend, std::vector<at::Tensor>& flat) { return backend.allreduce(flat); });
+  }
+  void sum_with_next(const at::Tensor& numbers) { rider_ = numbers; }
+  void settle() {
+    if (rider_.defined()) sum({std::exchange(rider_, {})});
   }
   void broadcast(const std::vector<at::Tensor>& tensors) override {
     change_together(tensors,
@@ -66,12 +76,15 @@ class C10dGroup final : public Group {
   void wait() override {
     wait_for([&] { return gloo_->barrier(); });
   }
+  double seconds() const { return std::chrono::duration<double>(spent_).count(); }
 
  private:
   template <class Start>
   void wait_for(const Start& start) const {
+    const auto begin = std::chrono::steady_clock::now();
     try {
       start()->wait();
+      spent_ += std::chrono::steady_clock::now() - begin;
     } catch (const std::exception& error) {
       if (on_loss_) on_loss_(error);
       throw;
@@ -110,6 +123,8 @@ class C10dGroup final : public Group {
 
   Backend gloo_, gpus_;
   OnLoss on_loss_;
+  mutable std::chrono::steady_clock::duration spent_{};
+  at::Tensor rider_;  // waits for a sum to go with
 };
 
 Backend make_gloo(const c10::intrusive_ptr<c10d::Store>& store, std::int64_t rank, std::int64_t size,
@@ -172,6 +187,23 @@ void require_agreement(const std::vector<nlohmann::json>& all) {
 std::unique_ptr<Group> join_gloo_group(const std::filesystem::path& meeting, std::int64_t rank, std::int64_t size) {
   const auto store = c10::make_intrusive<c10d::FileStore>(meeting.string(), static_cast<int>(size));
   return std::make_unique<C10dGroup>(make_gloo(store, rank, size, "127.0.0.1"));
+}
+
+double seconds_together(const Group& group) {
+  const auto* several = dynamic_cast<const C10dGroup*>(&group);
+  return several == nullptr ? 0 : several->seconds();
+}
+
+void sum_with_next(Group& group, const at::Tensor& numbers) {
+  if (auto* several = dynamic_cast<C10dGroup*>(&group)) {
+    several->sum_with_next(numbers);
+  } else {
+    group.sum({numbers});
+  }
+}
+
+void settle(Group& group) {
+  if (auto* several = dynamic_cast<C10dGroup*>(&group)) several->settle();
 }
 
 namespace {

@@ -11,7 +11,9 @@
 #include <nlohmann/json.hpp>
 
 #include "data/batches.h"
+#include "engine/c10d_group.h"
 #include "engine/device.h"
+#include "engine/exchange.h"
 #include "engine/stop.h"
 #include "files/atomic_file.h"
 #include "kd/diagnostics.h"
@@ -19,9 +21,44 @@
 namespace kd {
 namespace {
 
-Shard shard_of(const RunContext& context) { return {context.group->rank(), context.group->size()}; }
+/// The rows of a batch that this process takes.
+Shard shard_of(StageParts& parts) { return {parts.group().rank(), parts.group().size()}; }
+
+/// Numbers that are not finite come through, other than in text.
+std::string to_bytes(const nlohmann::json& json) {
+  const std::vector<std::uint8_t> bytes = nlohmann::json::to_cbor(json);
+  return {bytes.begin(), bytes.end()};
+}
 
 std::string meter_prefix(const std::string& network) { return "meter." + network + "."; }
+
+/// What the processes of a group do after a step, where any of them wants it.
+struct Wishes {
+  bool stop = false, save = false;
+};
+
+/// The wishes of all; they go with the gradients of the step between the vote and the count. Every process votes.
+class Votes {
+ public:
+  Votes(Group& group, const Wishes& own) : group_(group), own_(own) {
+    if (group.size() == 1) return;
+    votes_ = at::zeros({2}, at::TensorOptions().dtype(at::kFloat));
+    votes_.mutable_data_ptr<float>()[0] = own.stop ? 1 : 0;
+    votes_.mutable_data_ptr<float>()[1] = own.save ? 1 : 0;
+    sum_with_next(group, votes_);
+  }
+  Wishes count() {
+    if (!votes_.defined()) return own_;
+    settle(group_);
+    const float* votes = votes_.const_data_ptr<float>();
+    return {.stop = votes[0] > 0, .save = votes[1] > 0};
+  }
+
+ private:
+  Group& group_;
+  const Wishes own_;
+  at::Tensor votes_;
+};
 
 }  // namespace
 
@@ -30,7 +67,7 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
       context_(context),
       parts_(parts),
       folder_(std::move(folder)),
-      source_(parts.training_data().train, parts.augmentations(), plan.train.batch_size, shard_of(context)),
+      source_(parts.training_data().train, parts.augmentations(), plan.train.batch_size, shard_of(parts)),
       batches_(batches_per_epoch(plan, parts.samples())),
       windows_({.samples = parts.samples(),
                 .batch_size = plan.train.batch_size,
@@ -38,17 +75,18 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
                 .steps = context.max_steps > 0 ? std::min(context.max_steps, plan.train.epochs * batches_)
                                                : plan.train.epochs * batches_,
                 .accumulate = plan.train.accumulate,
-                .shard = shard_of(context)},
+                .shard = shard_of(parts)},
                parts.training_data().train_labels,
                [this](std::int64_t epoch) { return epoch_order(parts_.samples(), epoch_key(epoch)); }),
       recorded_(parts.recordable(), parts.trained()),
-      lowest_loss_(std::numeric_limits<double>::infinity()) {
+      lowest_loss_(std::numeric_limits<double>::infinity()),
+      together_before_(seconds_together(*context.group)) {
   if (context_.group->is_first()) metrics_.emplace(folder_ / "metrics.jsonl");
   const std::int64_t last = parts_.samples() - (batches_ - 1) * plan_.train.batch_size;
-  if (std::min(last, plan_.train.batch_size) < context_.group->size()) {
+  if (std::min(last, plan_.train.batch_size) < parts_.group().size()) {
     throw RecipeError(plan_.location,
                       fmt::format("a batch of {} images for {} processes", std::min(last, plan_.train.batch_size),
-                                  context_.group->size()),
+                                  parts_.group().size()),
                       "another batch_size, or drop_last = true");
   }
 }
@@ -72,6 +110,11 @@ StageResult StageLoop::run() {
   const auto epoch_is_open = [this] { return batch_ > 0 || !steps_are_used_up(); };
   if (plan_.train.epochs == 0 && results_.empty()) take_as_given();
   while (epoch_ < plan_.train.epochs && !stopped_early_ && epoch_is_open()) run_epoch();
+  if (context_.group->size() > 1) {
+    const double passed = std::chrono::duration<double>(Clock::now() - start_).count();
+    context_.progress.say(fmt::format("stage {}: {:.0f} % of the time was spent with the other processes", plan_.name,
+                                      100 * (seconds_together(*context_.group) - together_before_) / passed));
+  }
   StageResult result{.stage = plan_.name,
                      .fingerprint = {},
                      .folder = folder_,
@@ -87,6 +130,7 @@ void StageLoop::take_as_given() {
   std::map<std::string, Numbers> numbers;
   const auto [top1, loss] = evaluate(numbers);
   follow(top1, loss);
+  share(numbers);
   write_records(numbers);
   for (const NetworkResult& result : results_) {
     context_.progress.say(fmt::format("stage {}: network '{}' is taken as 'init' gives it: test {:.2f}%", plan_.name,
@@ -103,8 +147,9 @@ void StageLoop::run_epoch() {
   std::int64_t answered = batch_;
   while (batch_ < batches_ && !steps_are_used_up()) {
     if (batch_ == answered) answered = prepare_answers();
+    Votes votes(*context_.group, {.stop = stop_requested(), .save = checkpoint_is_due()});
     run_step();
-    const Wishes wishes = of_all({.stop = stop_requested(), .save = checkpoint_is_due()});
+    const Wishes wishes = votes.count();
     if (wishes.stop) stop();
     if (batch_ < batches_ && wishes.save) {
       check_meters();
@@ -166,7 +211,7 @@ void StageLoop::report_step() {
 void StageLoop::end_epoch() {
   std::map<std::string, Numbers> numbers;
   for (const auto& [network, meter] : meters_) {
-    const Numbers means = meter.means(*context_.group);
+    const Numbers means = meter.means(parts_.group());
     check_finite(network, means);
     for (const auto& [name, value] : means) numbers[network]["train/" + name] = value;
   }
@@ -177,14 +222,17 @@ void StageLoop::end_epoch() {
   ScheduleTime last_update = time();
   last_update.step = windows_.first_step(step_ - 1);
   const double learning_rate = parts_.trained().front()->learning_rate(last_update);
-  for (const auto& network : parts_.trained())
-    numbers[network->name()]["train/learning_rate"] = network->learning_rate(last_update);
+  for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
+    const TrainedNetwork& network = *parts_.trained()[i];
+    if (parts_.is_here(i)) numbers[network.name()]["train/learning_rate"] = network.learning_rate(last_update);
+  }
 
   const bool last = epoch_ == plan_.train.epochs || steps_are_used_up();
   if (last || epoch_ % plan_.train.evaluate_every == 0) {
     const auto [top1, loss] = evaluate(numbers);
     follow(top1, loss);
   }
+  share(numbers);
   write_records(numbers);
   context_.progress.epoch({.stage = plan_.name,
                            .epoch = epoch_,
@@ -195,7 +243,8 @@ void StageLoop::end_epoch() {
   batch_ = 0;
   const bool finished = last || stopped_early_;
   const bool new_best = is_best_ && parts_.training_data().has_validation();
-  if (finished || new_best || plan_.train.checkpoint_seconds == 0 || of_all({.save = checkpoint_is_due()}).save)
+  if (finished || new_best || plan_.train.checkpoint_seconds == 0 ||
+      Votes(*context_.group, {.save = checkpoint_is_due()}).count().save)
     save(finished);
 }
 
@@ -206,6 +255,8 @@ std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& nu
   double loss = 0;
   for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
     TrainedNetwork& network = *parts_.trained()[i];
+    results.push_back({network.name(), plan_.networks[i].model, count_parameters(network.model()), {}});
+    if (!parts_.is_here(i)) continue;
     const auto measure = [&](const SplitData& set, const std::string& split) {
       const at::Tensor logits = network.evaluate(set, parts_.augmentations(), plan_.train.evaluation_batch_size);
       const ClassificationResult result = measure_classification(logits, set.labels());
@@ -224,14 +275,36 @@ std::pair<double, double> StageLoop::evaluate(std::map<std::string, Numbers>& nu
     const ClassificationResult test = measure(data.test, "test");
     const ClassificationResult chosen_by = data.has_validation() ? measure(data.validation, "validation") : test;
     network.observe(chosen_by.nll);
-    results.push_back({network.name(), plan_.networks[i].model, count_parameters(network.model()), test});
+    results.back().test = test;
     top1 += chosen_by.top1;
     loss += chosen_by.nll;
   }
+  if (parts_.is_spread()) share(results, top1, loss);
   // Without a validation split the last epoch counts: choosing by the test set would flatter.
   is_best_ = !data.has_validation() || top1 > best_top1_;
   if (is_best_) results_ = std::move(results);
   return {top1, loss};
+}
+
+void StageLoop::share(std::map<std::string, Numbers>& numbers) const {
+  if (!parts_.is_spread()) return;
+  std::map<std::string, Numbers> all;
+  for (const std::string& text : gather_texts(*context_.group, to_bytes(numbers)))
+    all.merge(nlohmann::json::from_cbor(text).get<std::map<std::string, Numbers>>());
+  numbers = std::move(all);
+}
+
+void StageLoop::share(std::vector<NetworkResult>& results, double& top1, double& loss) const {
+  const auto own = static_cast<std::size_t>(context_.group->rank());
+  const nlohmann::json words{{"test", to_json(results[own].test)}, {"top1", top1}, {"loss", loss}};
+  const std::vector<std::string> texts = gather_texts(*context_.group, to_bytes(words));
+  top1 = loss = 0;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto of_network = nlohmann::json::from_cbor(texts[i]);
+    results[i].test = classification_from_json(of_network.at("test"));
+    top1 += of_network.at("top1").get<double>();
+    loss += of_network.at("loss").get<double>();
+  }
 }
 
 void StageLoop::follow(double top1, double loss) {
@@ -278,25 +351,37 @@ double StageLoop::seconds() const {
 
 void StageLoop::save(bool finished) {
   if (is_best_ || best_.empty()) best_ = checkpoint_name(step_);
-  TensorMap training;
-  for (const auto& [network, meter] : meters_) training.merge(meter.state(meter_prefix(network), *context_.group));
-  for (const auto& network : parts_.trained()) {
-    if (!finished) training.merge(network->training_state());
+  Checkpoint checkpoint;
+  for (const auto& [network, meter] : meters_)
+    checkpoint.training.merge(meter.state(meter_prefix(network), parts_.group()));
+  for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
+    if (!parts_.is_here(i)) continue;
+    TrainedNetwork& network = *parts_.trained()[i];
+    if (!finished) checkpoint.training.merge(network.training_state());
+    if (!parts_.is_spread() && !context_.group->is_first()) continue;
+    TrainedNetwork::Result result = network.result();
+    checkpoint.networks[network.name()] = std::move(result.weights);
+    if (!result.adapters.empty()) checkpoint.networks[adapters_name(network.name())] = std::move(result.adapters);
   }
-  if (context_.group->is_first()) write(finished, std::move(training));
+  if (parts_.is_spread()) collect(checkpoint);
+  if (context_.group->is_first()) write(finished, std::move(checkpoint));
   context_.group->wait();
   is_best_ = false;
   last_save_ = Clock::now();
 }
 
-void StageLoop::write(bool finished, TensorMap training) {
-  Checkpoint checkpoint;
-  checkpoint.training = std::move(training);
+void StageLoop::collect(Checkpoint& checkpoint) const {
+  checkpoint.training = gather_tensors(*context_.group, checkpoint.training);
   for (const auto& network : parts_.trained()) {
-    TrainedNetwork::Result result = network->result();
-    checkpoint.networks[network->name()] = std::move(result.weights);
-    if (!result.adapters.empty()) checkpoint.networks[adapters_name(network->name())] = std::move(result.adapters);
+    for (const std::string& name : {network->name(), adapters_name(network->name())}) {
+      const auto found = checkpoint.networks.find(name);
+      TensorMap all = gather_tensors(*context_.group, found == checkpoint.networks.end() ? TensorMap{} : found->second);
+      if (!all.empty()) checkpoint.networks[name] = std::move(all);
+    }
   }
+}
+
+void StageLoop::write(bool finished, Checkpoint checkpoint) {
   nlohmann::ordered_json state{
       {"best", best_},  // links may be older where a kill strikes before they are made
       {"epoch", epoch_},
@@ -316,16 +401,6 @@ void StageLoop::write(bool finished, TensorMap training) {
   remove_old_checkpoints(folder_ / "ckpt");
 }
 
-StageLoop::Wishes StageLoop::of_all(const Wishes& own) const {
-  if (context_.group->size() == 1) return own;
-  const at::Tensor votes = at::zeros({2}, at::TensorOptions().dtype(at::kLong));
-  auto* vote = votes.mutable_data_ptr<std::int64_t>();
-  vote[0] = own.stop ? 1 : 0;
-  vote[1] = own.save ? 1 : 0;
-  context_.group->sum({votes});
-  return {.stop = vote[0] > 0, .save = vote[1] > 0};
-}
-
 bool StageLoop::checkpoint_is_due() const {
   const double every = plan_.train.checkpoint_seconds;
   return every > 0 && std::chrono::duration<double>(Clock::now() - last_save_).count() >= every;
@@ -333,7 +408,7 @@ bool StageLoop::checkpoint_is_due() const {
 
 void StageLoop::check_meters() const {
   // A checkpoint of a network that has diverged would replace the last good one.
-  for (const auto& [network, meter] : meters_) check_finite(network, meter.means(*context_.group));
+  for (const auto& [network, meter] : meters_) check_finite(network, meter.means(parts_.group()));
 }
 
 void StageLoop::stop() {
@@ -369,7 +444,9 @@ void StageLoop::restore(const std::filesystem::path& folder) {
   }
   stopped_early_ = state.at("finished");  // the process ended between its last checkpoint and its result
   if (stopped_early_) return;
-  for (const auto& network : parts_.trained()) {
+  for (std::size_t i = 0; i < parts_.trained().size(); ++i) {
+    if (!parts_.is_here(i)) continue;
+    const auto& network = parts_.trained()[i];
     const auto adapters = checkpoint.networks.find(adapters_name(network->name()));
     network->restore({.weights = checkpoint.networks.at(network->name()),
                       .adapters = adapters == checkpoint.networks.end() ? TensorMap{} : adapters->second},
@@ -381,7 +458,7 @@ void StageLoop::restore(const std::filesystem::path& folder) {
     // The first process has what all have counted; the others count from nothing, but have the same counters: the
     // epoch may have no step left that would make them, and every process adds up its own.
     for (auto& [name, tensor] : on_device) {
-      if (!context_.group->is_first()) tensor = at::zeros_like(tensor);
+      if (!parts_.group().is_first()) tensor = at::zeros_like(tensor);
     }
     if (!on_device.empty()) meters_[network->name()].restore(meter_prefix(network->name()), on_device);
   }

@@ -53,16 +53,14 @@ class StageLoop final : public Updater {
   void write_records(const std::map<std::string, Numbers>& numbers);
   /// Whether the time between two checkpoints has passed.
   bool checkpoint_is_due() const;
-  /// What the processes of the group do after a step, where any of them wants it; every one asks at the same place.
-  struct Wishes {
-    bool stop = false, save = false;
-  };
-  Wishes of_all(const Wishes& own) const;
   /// Throws where a mean of the epoch so far is not finite.
   void check_meters() const;
   void save(bool finished);
-  /// Writes a checkpoint; `training` is what the next step depends on beside weights.
-  void write(bool finished, TensorMap training);
+  /// Where each network has a process of its own: the numbers, the results, the weights of all of them.
+  void share(std::map<std::string, Numbers>& numbers) const;
+  void share(std::vector<NetworkResult>& results, double& top1, double& loss) const;
+  void collect(Checkpoint& checkpoint) const;
+  void write(bool finished, Checkpoint checkpoint);
   [[noreturn]] void stop();
   void check_finite(const std::string& network, const Numbers& means) const;
   double seconds() const;
@@ -89,7 +87,7 @@ class StageLoop final : public Updater {
   std::string best_;  // name of the best checkpoint so far
   bool stopped_early_ = false;
 
-  double earlier_seconds_ = 0;
+  double earlier_seconds_ = 0, together_before_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_save_ = start_;
   Clock::time_point epoch_start_ = start_;

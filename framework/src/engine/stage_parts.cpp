@@ -15,6 +15,7 @@
 #include "engine/network_source.h"
 #include "engine/stage_store.h"
 #include "engine/state_dict.h"
+#include "engine/sync_batch_norm.h"
 #include "kd/diagnostics.h"
 #include "record/weights.h"
 
@@ -221,6 +222,7 @@ void StageParts::assemble(bool with_weights) {
 void StageParts::step(const Batch& batch, std::int64_t step, Updater& updater) {
   for (const auto& teacher : frozen_) teacher->begin_step(step);
   const AutocastGuard autocast(placement_.device, placement_.precision, AutocastGuard::Casts::kMadeAnew);
+  const SyncBatchNorm norm(plan_.train.sync_batch_norm ? &group() : nullptr);
   scheme_->step(batch, updater);
 }
 
@@ -276,6 +278,22 @@ void StageParts::choose_threads() const {
     threads = work >= kWorthThreads ? all : 1;
   }
   at::set_num_threads(static_cast<int>(threads));
+}
+
+Group* StageParts::spread() {
+  const auto processes = context_.group->size();
+  if (processes == 1) return nullptr;
+  if (processes != static_cast<std::int64_t>(trained_.size())) {
+    throw RecipeError(
+        plan_.scheme.location,
+        fmt::format("placement = \"spread\" gives each network a process of its own, and stage '{}' has {} "
+                    "networks for {} processes",
+                    plan_.name, trained_.size(), processes),
+        "start as many processes as there are networks, or take placement = \"together\"");
+  }
+  spread_ = true;
+  for (const auto& network : trained_) network->train_in(Group::alone());
+  return context_.group;
 }
 
 void StageParts::train_with(Network& network, const NamedModule& adapter) {

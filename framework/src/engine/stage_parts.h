@@ -49,6 +49,12 @@ class StageParts final : public StageContext {
   std::int64_t samples_ahead() const;
   /// Whether the kernels of a step can be recorded; after prepare(). See Scheme::recordable().
   bool recordable() const;
+  /// Whether each network has a process of its own; after prepare().
+  bool is_spread() const { return spread_; }
+  /// Whether this process trains that network.
+  bool is_here(std::size_t network) const {
+    return !spread_ || context_.group->rank() == static_cast<std::int64_t>(network);
+  }
   /// "fp32", "tf32", "bf16" or "fp16".
   std::string precision_name() const;
   /// What the settings left open and prepare() decided: "bf16, channels last, 2 threads, cached teachers".
@@ -63,7 +69,8 @@ class StageParts final : public StageContext {
   std::int64_t free_memory() const override { return kd::free_memory(context_.device); }
   void say(const std::string& line) override;
   RandomKey key() const override { return key_; }
-  Group& group() override { return *context_.group; }
+  Group& group() override { return spread_ ? Group::alone() : *context_.group; }
+  Group* spread() override;
   const TapShapes& shapes(const Head& network) const override;
   void train_with(Network& network, const NamedModule& adapter) override;
   void require(const LossNeeds& needs, const Network& student) override;
@@ -93,7 +100,7 @@ class StageParts final : public StageContext {
   std::vector<Teacher*> teachers_;
   std::map<const Head*, TapShapes> shapes_;
   bool teacher_features_ = false;  // whether a loss wants them
-  bool in_trial_ = false;
+  bool in_trial_ = false, spread_ = false;
   std::unique_ptr<Scheme> scheme_;
 };
 

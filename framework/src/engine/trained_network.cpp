@@ -37,7 +37,11 @@ constexpr std::int64_t kScaleGrowthInterval = 2000;
 
 TrainedNetwork::TrainedNetwork(std::string name, std::unique_ptr<Model> model, const Placement& placement,
                                RandomKey key, const std::vector<std::string>& frozen, Group& group)
-    : name_(std::move(name)), model_(std::move(model)), placement_(placement), key_(key.with("passes")), group_(group) {
+    : name_(std::move(name)),
+      model_(std::move(model)),
+      placement_(placement),
+      key_(key.with("passes")),
+      group_(&group) {
   model_->module()->train();
   freeze(frozen);
   gather_buffers();
@@ -298,7 +302,7 @@ void TrainedNetwork::begin_step(const ScheduleTime& time) {
 void TrainedNetwork::step() {
   const torch::NoGradGuard no_grad;
   // Each process has weighted its terms by its share of the rows. A gradient that is not finite in one is so in all.
-  if (group_.size() > 1) group_.sum(gradients());
+  if (group_->size() > 1) group_->sum(gradients());
   if (scale_.defined()) {
     found_inf_.zero_();
     at::_amp_foreach_non_finite_check_and_unscale_(gradients(), found_inf_, scale_.reciprocal());
@@ -373,7 +377,9 @@ void TrainedNetwork::swap_average() {
 at::Tensor TrainedNetwork::evaluate(const SplitData& set, const AugmentationChain& augmentations,
                                     std::int64_t batch_size) {
   swap_average();
-  at::Tensor logits = evaluate_logits(*model_, placement_, set, augmentations, batch_size, set.samples(), group_);
+  // Each process has running statistics of its own rows; those of the first are kept, and count.
+  if (group_->size() > 1) group_->broadcast(buffers_);
+  at::Tensor logits = evaluate_logits(*model_, placement_, set, augmentations, batch_size, set.samples(), *group_);
   swap_average();
   return logits;
 }
@@ -401,14 +407,14 @@ TensorMap TrainedNetwork::training_state() {
     std::vector<at::Tensor> sums;
     const auto add_gradient = [&](const std::string& gradient_name, const at::Tensor& gradient) {
       if (!gradient.defined()) return;
-      sums.push_back(group_.size() > 1 ? gradient.clone() : gradient);
+      sums.push_back(group_->size() > 1 ? gradient.clone() : gradient);
       add(gradient_name, sums.back());
     };
     for (const NamedParameter& parameter : parameters_)
       add_gradient("gradient." + parameter.name, parameter.tensor.grad());
     for (std::size_t i = 0; i < teacher_gradients_.size(); ++i)
       add_gradient("teacher_gradient." + parameters_[i].name, teacher_gradients_[i]);
-    group_.sum(sums);
+    group_->sum(sums);
   }
   if (scale_.defined()) {
     add("scale", scale_);
@@ -456,7 +462,7 @@ void TrainedNetwork::restore(const Result& result, const TensorMap& training) {
       const auto found = training.find(name_ + "." + name);
       if (found == training.end()) return;  // one that no loss has reached so far has none
       gradient = found->second.to(placement_.device);
-      if (!group_.is_first()) gradient.zero_();  // the sum over the group is with the first
+      if (!group_->is_first()) gradient.zero_();  // the sum over the group is with the first
     };
     for (NamedParameter& parameter : parameters_) take(parameter.tensor.mutable_grad(), "gradient." + parameter.name);
     for (std::size_t i = 0; i < teacher_gradients_.size(); ++i)

@@ -54,6 +54,8 @@ class KD_API TrainedNetwork final : public Network {
   /// What the update of a step depends on beside gradients: numbers of the host, which go to the device here, before
   /// the step. `time` is that of the update's first batch.
   void begin_step(const ScheduleTime& time);
+  /// Has other processes than before make its updates together; before the first step.
+  void train_in(Group& group) { group_ = &group; }
   /// Adds the gradients of a batch to those of its update.
   void backward(const std::vector<Term>& terms, const UpdatePart& part);
   /// Changes the parameters by the gradients so far.
@@ -121,7 +123,7 @@ class KD_API TrainedNetwork final : public Network {
   std::unique_ptr<Model> model_;
   Placement placement_;
   RandomKey key_;
-  Group& group_;
+  Group* group_;
   std::uint64_t passes_ = 0;  // of this network so far: a new dropout mask for each
   std::vector<NamedModule> adapters_;
   std::vector<NamedParameter> parameters_;           // that are trained, those of adapters too

@@ -27,6 +27,7 @@ struct KD_API TrainSettings {
   std::int64_t loader_threads = 0;
   bool drop_last = false;
   bool cuda_graph = true;
+  bool sync_batch_norm = false;
   double max_gradient_norm = 0;
   double ema = 0;
   double checkpoint_seconds = 60;

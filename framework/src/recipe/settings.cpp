@@ -38,6 +38,11 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
           "records the kernels of a step once per epoch and runs them again for the others, on a GPU and where every "
           "part of the stage allows it")
       .def(true);
+  s.field(
+       "sync_batch_norm", &T::sync_batch_norm,
+       "where several processes train together: batch norm takes its statistics over the images of all of them, as one "
+       "process would; without it each over its own")
+      .def(false);
   s.field("accumulate", &T::accumulate, "batches whose gradients make one update").def(1).at_least(1);
   s.field("max_gradient_norm", &T::max_gradient_norm, "gradients are scaled down to this L2 norm; 0: never")
       .def(0.0)

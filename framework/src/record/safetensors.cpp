@@ -58,8 +58,7 @@ at::Tensor read_tensor(const nlohmann::json& entry, std::string_view data) {
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+std::string to_safetensors(const TensorMap& tensors, const std::map<std::string, std::string>& metadata) {
   nlohmann::json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
@@ -81,19 +80,23 @@ void write_safetensors(const std::filesystem::path& file, const TensorMap& tenso
   bytes += text;
   for (const at::Tensor& tensor : plain)
     bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-  write_file(file, bytes);
+  return bytes;
 }
 
-TensorMap read_safetensors(const std::filesystem::path& file) {
-  const std::string bytes = read_text(file);
-  const auto fail = [&file](const std::string& why) -> FileError {
-    return FileError(file.string() + " is no intact safetensors file: " + why);
+void write_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  write_file(file, to_safetensors(tensors, metadata));
+}
+
+TensorMap from_safetensors(std::string_view bytes, const std::string& source) {
+  const auto fail = [&source](const std::string& why) -> FileError {
+    return FileError(source + " is no intact safetensors file: " + why);
   };
   std::uint64_t length = 0;
   if (bytes.size() < sizeof length) throw fail("it is too short");
   std::memcpy(&length, bytes.data(), sizeof length);
   if (length > bytes.size() - sizeof length) throw fail("its header is longer than the file");
-  const std::string_view data = std::string_view(bytes).substr(sizeof length + length);
+  const std::string_view data = bytes.substr(sizeof length + length);
   TensorMap tensors;
   try {
     const auto header = nlohmann::json::parse(bytes.begin() + sizeof length,
@@ -110,6 +113,10 @@ TensorMap read_safetensors(const std::filesystem::path& file) {
     throw fail(error.what());
   }
   return tensors;
+}
+
+TensorMap read_safetensors(const std::filesystem::path& file) {
+  return from_safetensors(read_text(file), file.string());
 }
 
 }  // namespace kd

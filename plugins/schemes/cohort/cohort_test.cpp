@@ -177,6 +177,58 @@ TEST(Cohort, RefusesFeaturesOfAnEnsemble) {
   EXPECT_THROW(peer_checks::make(mimicry + ", strategy = 'ensemble'", 2), kd::RecipeError);
 }
 
+/// Processes of which this is one, and whose others answer as their networks do.
+class Processes final : public kd::Group {
+ public:
+  std::int64_t rank() const override { return 1; }
+  std::int64_t size() const override { return kNetworks; }
+  at::Tensor gather(const at::Tensor& rows) override {
+    gathered = rows;
+    return answers;
+  }
+
+  at::Tensor answers, gathered;
+};
+
+TEST(Cohort, TrainsItsNetworkAloneWhereEachHasAProcess) {
+  for (const std::string strategy : {"each_peer", "ensemble"}) {
+    const std::string parameters = "type = 'cohort', order = 'simultaneous', strategy = '" + strategy + "'";
+    fakes::Stage together = peer_checks::make(parameters, kNetworks);
+    together.step();
+    Processes processes;
+    fakes::Stage spread("{ " + parameters + ", placement = 'spread' }", at::kCPU,
+                        {.networks = kNetworks, .teacher_weights = {}, .processes = &processes});
+    processes.answers = at::stack(Snapshot(spread).logits);
+    spread.step();
+    EXPECT_EQ(spread.events, fakes::Events({"forward b", "update b"}));
+    EXPECT_TRUE(processes.gathered.equal(processes.answers.narrow(0, 1, 1)));
+    EXPECT_FALSE(processes.gathered.requires_grad());
+    ASSERT_EQ(spread.updater.updates.size(), 1U);
+    const auto &alone = terms(spread, 0), &of_all = terms(together, 1);
+    ASSERT_EQ(fakes::names(alone), fakes::names(of_all));
+    for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_TRUE(alone[i].value.equal(of_all[i].value));
+    EXPECT_TRUE(fakes::gradient(alone, spread.all_networks[1]).equal(gradient(together, 1)));
+  }
+}
+
+TEST(Cohort, SpreadsOnlyWhatLearnsAtOnceFromLogits) {
+  const auto error_of = [](const std::string& parameters) -> std::string {
+    try {
+      peer_checks::make("type = 'cohort', placement = 'spread'" + parameters, 2);
+    } catch (const kd::RecipeError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(error_of(", order = 'simultaneous'"), "");
+  EXPECT_EQ(error_of(""),
+            "placement = \"spread\" has all networks learn at once; take order = \"simultaneous\" with it");
+  for (const std::string features : {", feature_l2 = 1", ", mimicry = [{ type = 'recorder' }]"}) {
+    EXPECT_NE(error_of(", order = 'simultaneous'" + features).find("exchanges logits, not the feature"),
+              std::string::npos);
+  }
+}
+
 TEST(Cohort, WantsTwoOrMoreNetworksAndNoTeacher) {
   fakes::load_components();
   const kd::Roles roles = kd::registered_components().roles("scheme", "cohort");

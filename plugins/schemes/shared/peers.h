@@ -22,6 +22,7 @@ namespace peers {
 
 enum class Order { kAlternating, kSimultaneous };
 enum class Strategy { kEachPeer, kEnsemble };
+enum class Placement { kTogether, kSpread };
 enum class Target { kPosteriorMean, kLogitMean, kIncludeSelf };
 
 constexpr const char* kPooled = "pooled";
@@ -30,6 +31,7 @@ struct Options {
   std::vector<kd::ComponentSpec> losses, mimicry;
   kd::Scheduled mimicry_weight;
   Order order = Order::kAlternating;
+  Placement placement = Placement::kTogether;
   bool batch_norm_twice = false;
   Strategy strategy = Strategy::kEachPeer;
   Target target = Target::kPosteriorMean;
@@ -59,6 +61,12 @@ void declare(kd::Schema<P>& s) {
        "batch_norm_twice", &P::batch_norm_twice,
        "with order = 'alternating': the second pass also updates the running statistics of batch norm (as published)")
       .def(false);
+  s.template choice<Placement>(
+       "placement", &P::placement, {{"together", Placement::kTogether}, {"spread", Placement::kSpread}},
+       "where several processes train: each takes its rows of a batch for all networks; or each trains a network of "
+       "its "
+       "own on whole batches and tells the others its logits, with order = 'simultaneous' and mimicry of logits")
+      .def("together");
 }
 
 /// The scheme of all that train peers.
@@ -69,6 +77,13 @@ class PeerScheme : public kd::Scheme {
   explicit PeerScheme(Options options) : options_(std::move(options)), mimicry_weight_(options_.mimicry_weight) {}
 
   void setup(kd::StageContext& context) override {
+    if (options_.placement == Placement::kSpread) {
+      if (options_.order != Order::kSimultaneous) {
+        throw kd::RecipeError(
+            "placement = \"spread\" has all networks learn at once; take order = \"simultaneous\" with it");
+      }
+      processes_ = context.spread();
+    }
     const std::vector<kd::Network*>& networks = context.networks();
     for (kd::Network* network : networks)
       members_.emplace_back(*network, options_, tutors_of(*network, context), context);
@@ -77,10 +92,15 @@ class PeerScheme : public kd::Scheme {
     if (options_.feature_l2 > 0) {
       answer_taps_ = kd::merged({.student_taps = answer_taps_}, {.student_taps = {kPooled}}).student_taps;
     }
+    if (options_.placement == Placement::kSpread && !answer_taps_.empty()) {
+      throw kd::RecipeError("placement = \"spread\" exchanges logits, not the feature '" + answer_taps_.front() +
+                            "'; take placement = \"together\", or mimicry of logits");
+    }
     for (Member& member : members_) require(member, context);
   }
 
   void step(const kd::Batch& batch, kd::Updater& updater) override {
+    if (processes_ != nullptr) return step_of_own(batch, updater);
     std::vector<kd::Pass> passes;
     std::vector<kd::Outputs> answers;
     for (const Member& member : members_) {
@@ -105,6 +125,18 @@ class PeerScheme : public kd::Scheme {
   }
 
  private:
+  /// The part of a step that is the network's of this process.
+  void step_of_own(const kd::Batch& batch, kd::Updater& updater) const {
+    const auto own = static_cast<std::size_t>(processes_->rank());
+    const Member& member = members_[own];
+    const kd::Pass pass = kd::forward(member.network, member.needs, batch);
+    const at::Tensor all = processes_->gather(pass.outputs.logits.detach().unsqueeze(0));
+    std::vector<kd::Outputs> answers;
+    for (std::int64_t k = 0; k < all.size(0); ++k) answers.push_back({.logits = all[k], .taps = {}});
+    updater.update(member.network, terms(own, pass, batch, answers, updater),
+                   {.logits = pass.outputs.logits, .targets = batch.targets});
+  }
+
   struct Member {
     Member(kd::Network& of, const Options& options, const std::vector<kd::TeacherInfo>& tutors,
            kd::StageContext& context)
@@ -220,6 +252,7 @@ class PeerScheme : public kd::Scheme {
   const kd::ScheduledValue mimicry_weight_;
   std::deque<Member> members_;
   kd::TapRequest answer_taps_;
+  kd::Group* processes_ = nullptr;  // one for each network
 };
 
 }  // namespace peers

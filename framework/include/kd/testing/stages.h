@@ -158,6 +158,7 @@ class Updater final : public kd::Updater {
 struct Cast {
   int networks = 1;
   std::vector<double> teacher_weights = {1};
+  kd::Group* processes = nullptr;  ///< one for each network, where the scheme spreads them
 };
 
 /// A stage with networks "a", "b", … and teachers, and a scheme set up in it.
@@ -171,6 +172,7 @@ class Stage final : public kd::StageContext {
   const kd::DataInfo& data() const override { return data_; }
   std::int64_t samples() const override { return kSamples; }
   kd::RandomKey key() const override { return kd::RandomKey{}.with("stage"); }
+  kd::Group* spread() override { return processes_; }
   /// Every tap of every network has the same shape.
   const kd::TapShapes& shapes(const kd::Head& /*network*/) const override { return shapes_; }
   void train_with(kd::Network& trained, const kd::NamedModule& adapter) override {
@@ -201,6 +203,7 @@ class Stage final : public kd::StageContext {
   kd::DataInfo data_{
       .channels = 3, .height = 2, .width = 2, .class_names = {"a", "b", "c"}, .mean = {}, .deviation = {}};
   const kd::TapShapes shapes_{{"stage1", {kClasses}}, {"stage2", {kClasses}}, {"pooled", {kClasses}}};
+  kd::Group* const processes_;
   std::unique_ptr<kd::Scheme> scheme_;
 };
 
@@ -285,7 +288,8 @@ inline Stage::Stage(const std::string& scheme_toml, const at::Device& device, co
       all_teachers(make_teachers(cast.teacher_weights, device)),
       network(all_networks.front()),
       teacher(all_teachers.front()),
-      batch(kd::testing::byte_batch(kSamples, 3, 2, 2, kClasses)) {
+      batch(kd::testing::byte_batch(kSamples, 3, 2, 2, kClasses)),
+      processes_(cast.processes) {
   load_components();
   for (Network& member : all_networks) network_list_.push_back(&member);
   for (Teacher& member : all_teachers) {
