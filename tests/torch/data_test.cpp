@@ -134,12 +134,117 @@ TEST(SelectSamples, ImpossibleSelectionsSayWhy) {
 }
 
 TEST(EpochOrder, IsAPermutationOfItsKeyAlone) {
-  const at::Tensor order = kd::epoch_order(1000, kd::RandomKey{}.with(1));
+  const at::Tensor order = kd::epoch_order({.own = 1000}, 100, kd::RandomKey{}.with(1));
   EXPECT_TRUE(at::equal(std::get<0>(order.sort()), at::arange(1000)));
-  EXPECT_TRUE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(1))));
-  EXPECT_FALSE(at::equal(order, kd::epoch_order(1000, kd::RandomKey{}.with(2))));
+  EXPECT_TRUE(at::equal(order, kd::epoch_order({.own = 1000}, 100, kd::RandomKey{}.with(1))));
+  EXPECT_FALSE(at::equal(order, kd::epoch_order({.own = 1000}, 100, kd::RandomKey{}.with(2))));
   // A random permutation has one fixed point on average.
   EXPECT_LT(order.eq(at::arange(1000)).sum().item<std::int64_t>(), 8);
+}
+
+TEST(EpochOrder, ShowsOwnSamplesOnceAndOthersByTheirShare) {
+  // 100 of 3 in each batch of 10 leave 7 for the own: 14 whole batches, and one of the last 2 with 1 other.
+  const kd::SampleSources sources{.own = 100, .others = 30, .share = 0.3};
+  ASSERT_EQ(sources.rows(10), 143);
+  const at::Tensor order = kd::epoch_order(sources, 10, kd::RandomKey{}.with(1));
+  ASSERT_EQ(order.size(0), 143);
+  EXPECT_TRUE(at::equal(std::get<0>(order.masked_select(order.lt(100)).sort()), at::arange(100)));
+  for (std::int64_t batch = 0; batch < 14; ++batch)
+    EXPECT_EQ(order.narrow(0, 10 * batch, 10).ge(100).sum().item<std::int64_t>(), 3);
+  EXPECT_EQ(order.narrow(0, 140, 3).ge(100).sum().item<std::int64_t>(), 1);
+  // Each of the 30 once, and then in another order once more.
+  const at::Tensor others = order.masked_select(order.ge(100));
+  EXPECT_TRUE(at::equal(std::get<0>(others.narrow(0, 0, 30).sort()), at::arange(100, 130)));
+  EXPECT_EQ(std::set<std::int64_t>(others.data_ptr<std::int64_t>() + 30, others.data_ptr<std::int64_t>() + 43).size(),
+            13U);
+  EXPECT_FALSE(at::equal(others.narrow(0, 0, 13), others.narrow(0, 30, 13)));
+  // Spread: each half of a batch has some.
+  EXPECT_GE(order.narrow(0, 0, 5).ge(100).sum().item<std::int64_t>(), 1);
+  EXPECT_GE(order.narrow(0, 5, 5).ge(100).sum().item<std::int64_t>(), 1);
+  EXPECT_TRUE(at::equal(order, kd::epoch_order(sources, 10, kd::RandomKey{}.with(1))));
+  EXPECT_FALSE(at::equal(order, kd::epoch_order(sources, 10, kd::RandomKey{}.with(2))));
+  // Data-free: the own samples are never seen.
+  const kd::SampleSources alone{.own = 100, .others = 30, .share = 1};
+  ASSERT_EQ(alone.rows(8), 30);
+  EXPECT_TRUE(at::equal(std::get<0>(kd::epoch_order(alone, 8, kd::RandomKey{}.with(1)).sort()), at::arange(100, 130)));
+  // However small the share, there is one; however large, there is one of the own.
+  EXPECT_EQ((kd::SampleSources{.own = 8, .others = 5, .share = 0.01}.rows(3)), 12);
+  EXPECT_EQ((kd::SampleSources{.own = 8, .others = 5, .share = 0.99}.rows(3)), 24);
+}
+
+kd::TrainingData load_glyphs(const std::string& toml) {
+  kd::load_plugins();
+  return kd::load_training_data({.data = kd::parse_component("dataset", kd::fields_of<kd::DataSelection>(), toml)});
+}
+
+TEST(UnlabelledSource, JoinsTheTrainingSetWithoutItsLabels) {
+  const kd::TrainingData alone = load_glyphs("{ type = 'glyphs', train = 40, test = 10 }");
+  const kd::TrainingData other = load_glyphs("{ type = 'glyphs', train = 30, test = 10, seed = 5 }");
+  const kd::TrainingData joined = load_glyphs(
+      "{ type = 'glyphs', train = 40, test = 10, unlabelled_from = { type = 'glyphs', train = 30, seed = 5, share = "
+      "0.25 } }");
+  EXPECT_EQ(joined.train.samples(), 70);
+  EXPECT_EQ(joined.sources.own, 40);
+  EXPECT_EQ(joined.sources.others, 30);
+  EXPECT_EQ(joined.sources.share, 0.25);
+  EXPECT_TRUE(joined.train.images(0, 40).equal(alone.train.images(0, 40)));
+  EXPECT_TRUE(joined.train.images(40, 30).equal(other.train.images(0, 30)));
+  EXPECT_TRUE(joined.train.labels().narrow(0, 0, 40).equal(alone.train.labels()));
+  EXPECT_TRUE(joined.train.labels().narrow(0, 40, 30).eq(-1).all().item<bool>());
+  EXPECT_EQ(joined.train_labels.size(), 70U);
+  EXPECT_EQ(joined.test.samples(), 10);
+  EXPECT_NE(joined.fingerprint, alone.fingerprint);
+  EXPECT_EQ(alone.sources.others, 0);
+}
+
+TEST(UnlabelledSource, GivesImagesOfSomeClassesEvenlySpread) {
+  const kd::TrainingData other = load_glyphs("{ type = 'glyphs', train = 300, test = 10, seed = 5, classes = [2, 3] }");
+  const std::string common =
+      "{ type = 'glyphs', train = 40, test = 10, unlabelled_from = { type = 'glyphs', train = 300, seed = 5, ";
+  const kd::TrainingData some = load_glyphs(common + "exclude_classes = [0, 1, 4, 5, 6, 7, 8, 9] } }");
+  ASSERT_EQ(some.sources.others, other.train.samples());
+  EXPECT_TRUE(some.train.images(40, some.sources.others).equal(other.train.images(0, some.sources.others)));
+  const kd::TrainingData few = load_glyphs(common + "images = 100 } }");
+  ASSERT_EQ(few.sources.others, 100);
+  const kd::TrainingData all = load_glyphs("{ type = 'glyphs', train = 300, test = 10, seed = 5 }");
+  for (const std::int64_t i : {0, 1, 50, 99})
+    EXPECT_TRUE(few.train.images(40 + i, 1).equal(all.train.images(3 * i, 1)));
+}
+
+/// Larger images than those of glyphs.
+class Large final : public kd::DataSet {
+ public:
+  struct Params {
+    static void schema(kd::Schema<Params>&) {}
+  };
+  explicit Large(const Params&) {}
+  kd::DataInfo info() const override { return {1, 32, 32, {"a"}, {}, {}}; }
+  kd::ImageSet load(kd::Split) const override {
+    return {at::zeros({4, 1, 32, 32}, at::kByte), at::zeros({4}, at::kLong)};
+  }
+};
+
+TEST(UnlabelledSource, WantsImagesOfTheSameSize) {
+  static constinit kd::detail::Entry entry{"dataset",
+                                           "large",
+                                           "of another size",
+                                           __FILE__,
+                                           __LINE__,
+                                           &kd::detail::Maker<kd::DataSet, Large>::describe,
+                                           &kd::detail::Maker<kd::DataSet, Large>::roles,
+                                           &kd::detail::Maker<kd::DataSet, Large>::source,
+                                           nullptr,
+                                           &kd::detail::Maker<kd::DataSet, Large>::create,
+                                           nullptr};
+  kd::registry().add(&entry, "data_test");
+  const std::string toml = "{ type = 'glyphs', train = 40, test = 10, unlabelled_from = { type = 'large' } }";
+  try {
+    load_glyphs(toml);
+    FAIL() << "sizes were mixed";
+  } catch (const kd::RecipeError& error) {
+    EXPECT_NE(std::string(error.what()).find("has images of 1×32×32, and those of 'glyphs' are"), std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(ForeignDataSet, IsCheckedWithItsName) {
@@ -234,7 +339,8 @@ TEST(DataRoot, AnEmptyVariableIsNone) {
 
 TEST(EpochOrder, EveryPlaceIsReachedAboutEvenly) {
   at::Tensor sum = at::zeros({20}, at::kLong);
-  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch) sum += kd::epoch_order(20, kd::RandomKey{}.with(epoch));
+  for (std::uint64_t epoch = 0; epoch < 4000; ++epoch)
+    sum += kd::epoch_order({.own = 20}, 20, kd::RandomKey{}.with(epoch));
   const at::Tensor mean = sum.to(at::kDouble) / 4000;
   // The mean position of a uniform permutation of 20 is 9.5 with standard error 0.09.
   EXPECT_LT((mean - 9.5).abs().max().item<double>(), 0.4);

@@ -79,7 +79,7 @@ TEST_P(TeacherCacheTest, TheSecondStudentFindsEveryAnswer) {
   kd::FrozenNetwork teacher("teacher", kd::place_model(stage.networks[0].model, data.info, {}, {device}), {device},
                             stage.teachers[0], {});
   teacher.use_cache(cache);
-  const at::Tensor index = kd::epoch_order(200, kd::RandomKey{}.with(1));
+  const at::Tensor index = kd::epoch_order({.own = 200}, 200, kd::RandomKey{}.with(1));
   const kd::RandomKey epoch_key = kd::RandomKey{}.with("views").with(7);
   const at::Tensor numbers = augmentations.view_numbers(index, epoch_key);
   teacher.fill_cache(data.train, augmentations, index.narrow(0, 0, 130), epoch_key, 64);
@@ -102,7 +102,8 @@ TEST_P(TeacherCacheTest, AnAnswerDoesNotDependOnWhichOthersWereMissing) {
   const at::Tensor index = at::arange(200, at::TensorOptions().dtype(at::kLong));
   const kd::RandomKey epoch_key = kd::RandomKey{}.with("views");
   std::vector<at::Tensor> answers;
-  for (const at::Tensor& order : {index, index.flip(0), kd::epoch_order(200, epoch_key).narrow(0, 0, 77)}) {
+  for (const at::Tensor& order :
+       {index, index.flip(0), kd::epoch_order({.own = 200}, 200, epoch_key).narrow(0, 0, 77)}) {
     kd::FrozenNetwork teacher("teacher", kd::place_model(stage.networks[0].model, data.info, {}, {device}), {device},
                               stage.teachers[0], {});
     const auto cache = std::make_shared<kd::AnswerCache>(shape);

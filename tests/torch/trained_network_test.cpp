@@ -35,7 +35,7 @@ TEST_P(UpdateTest, OneStageEqualsAHandWrittenLoop) {
   torch::optim::SGD optimizer(module->parameters(),
                               torch::optim::SGDOptions(0.05).momentum(0.9).nesterov(true).weight_decay(0.01));
   for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
-    const at::Tensor order = kd::epoch_order(256, key.with(epoch)).to(device);
+    const at::Tensor order = kd::epoch_order({.own = 256}, 256, key.with(epoch)).to(device);
     for (std::int64_t begin = 0; begin < 256; begin += 64) {
       const at::Tensor index = order.narrow(0, begin, 64);
       const at::Tensor images = data.train.images({.host = {}, .device = index}, std::nullopt).to(at::kFloat) / 255;

@@ -27,7 +27,7 @@ Batch rows_of(Batch batch, std::int64_t first, std::int64_t count) {
 }  // namespace
 
 void BatchSource::begin_epoch(RandomKey order_key, RandomKey view_key, std::int64_t first) {
-  const at::Tensor order = epoch_order(train_.samples(), order_key);
+  const at::Tensor order = epoch_order(sources_, batch_size_, order_key);
   std::vector<at::Tensor> own;
   for (std::int64_t begin = 0; begin < order.size(0) && shard_.size > 1; begin += batch_size_) {
     const std::int64_t rows = std::min(batch_size_, order.size(0) - begin);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "data/batches.h"
+#include "data/epoch_order.h"
 #include "data/split_data.h"
 #include "kd/api.h"
 #include "kd/batch.h"
@@ -26,11 +27,12 @@ struct KD_API Shard {
 
 class KD_API BatchSource {
  public:
-  /// Both outlive it. Every process of a group goes through the same batches, and gets its rows of each. Where an
-  /// augmentation mixes samples, each makes whole batches: a partner may be a row of another process.
+  /// `train` and `augmentations` outlive it. Every process of a group goes through the same batches, and gets its rows
+  /// of each. Where an augmentation mixes samples, each makes whole batches: a partner may be a row of another process.
   BatchSource(const SplitData& train, const AugmentationChain& augmentations, std::int64_t batch_size,
-              const Shard& shard = {})
+              const Shard& shard = {}, const std::optional<SampleSources>& sources = {})
       : train_(train),
+        sources_(sources.value_or(SampleSources{.own = train.samples()})),
         augmentations_(augmentations),
         batch_size_(batch_size),
         shard_(shard),
@@ -57,6 +59,7 @@ class KD_API BatchSource {
 
  private:
   const SplitData& train_;
+  const SampleSources sources_;
   const AugmentationChain& augmentations_;
   const std::int64_t batch_size_;
   const Shard shard_;

@@ -2,13 +2,11 @@
 #include "data/batches.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "kd/diagnostics.h"
 #include "kd/plugin.h"
@@ -134,18 +132,6 @@ std::vector<std::string> AugmentationChain::view_names() const {
     for (const std::string& name : augmentation->view_names()) names.push_back(name);
   }
   return names;
-}
-
-at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key) {
-  at::Tensor order = at::empty({samples}, at::TensorOptions().dtype(at::kLong));
-  auto* positions = order.mutable_data_ptr<std::int64_t>();
-  std::iota(positions, positions + samples, 0);
-  const RandomKey key = epoch_key.with("order");
-  for (std::int64_t i = samples; i > 1; --i) {  // Fisher and Yates
-    std::swap(positions[i - 1],
-              positions[random_below(key, static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(i))]);
-  }
-  return order;
 }
 
 Batch plain_batch(const at::Tensor& images, const SplitData& set, const SampleIndex& index) {

@@ -65,9 +65,6 @@ class KD_API AugmentationChain {
   std::unique_ptr<DrawTables> tables_;  // null: every draw is made anew
 };
 
-/// The order of the samples in an epoch, int64, on the CPU.
-KD_API at::Tensor epoch_order(std::int64_t samples, RandomKey epoch_key);
-
 /// The samples at `index`, unaugmented; `images` are theirs.
 KD_API Batch plain_batch(const at::Tensor& images, const SplitData& set, const SampleIndex& index);
 

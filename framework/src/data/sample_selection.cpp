@@ -8,6 +8,7 @@
 #include <map>
 #include <numeric>
 
+#include "data/shuffle.h"
 #include "kd/diagnostics.h"
 #include "kd/random.h"
 
@@ -15,13 +16,6 @@ namespace kd {
 namespace {
 
 using Positions = std::vector<std::int64_t>;
-
-/// A random order of positions (Fisher and Yates), a function of the key alone.
-void shuffle(Positions& positions, RandomKey key) {
-  for (std::size_t i = positions.size(); i > 1; --i) {
-    std::swap(positions[i - 1], positions[random_below(key, i, static_cast<std::uint32_t>(i))]);
-  }
-}
 
 /// Keeps the first `most(class)` of each class, in the given order.
 template <class Most>

@@ -36,6 +36,8 @@ class KD_API SplitData {
   /// int64, N, on the device of the run.
   const at::Tensor& labels() const { return labels_; }
   bool in_memory() const { return images_.defined(); }
+  /// Every image, where they are in memory.
+  const at::Tensor& all_images() const { return images_; }
 
   /// Images of the samples at `index`: uint8, N×C×H×W, on the device; sized as in training under `key`, or as in
   /// evaluation.

@@ -1,6 +1,7 @@
 // training_data.h: images on the device, or behind a loader where they do not fit or change.
 #include "data/training_data.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
+#include <tuple>
 
 #include "data/batches.h"
 #include "data/loaded_set.h"
@@ -32,6 +34,8 @@ namespace {
 using Positions = std::vector<std::int64_t>;
 
 SetRequest set_of(const DataRequest& request) { return {request.data, request.root, request.say}; }
+
+constexpr std::int64_t kUnlabelled = -1;
 
 /// Samples of a split, and the label that each gets.
 struct Chosen {
@@ -149,6 +153,52 @@ void select_classes(DataInfo& info, const DataSelection& selection) {
   info.class_names = std::move(names);
 }
 
+/// Puts the images of another source, without labels, behind those of the training set.
+void add_others(const DataRequest& request, const ComponentSpec& source, TrainingData& data, Digest& digest) {
+  const auto wanted = read_parameters<UnlabelledSource>(source.extras);
+  const LoadedSet& set = load_set({source, request.root, request.say});
+  const auto refuse = [&](const std::string& why, const std::string& hint) {
+    throw RecipeError(source.location, fmt::format("unlabelled_from: data set '{}' {}", source.type, why), hint);
+  };
+  const auto sizing = make_sizing(request.augment, set.info);
+  DataInfo info = set.info;
+  if (sizing != nullptr) {
+    info.height = sizing->extent().height;
+    info.width = sizing->extent().width;
+  }
+  if (std::tuple(info.channels, info.height, info.width) !=
+      std::tuple(data.info.channels, data.info.height, data.info.width)) {
+    refuse(
+        fmt::format("has images of {}×{}×{}, and those of '{}' are {}×{}×{}", info.channels, info.height, info.width,
+                    request.data.type, data.info.channels, data.info.height, data.info.width),
+        info.channels == data.info.channels ? "begin 'augment' with { type = \"resize\" } to give all one size" : "");
+  }
+  Chosen all{.samples = {}, .labels = {}};
+  DataSelection of_classes;
+  of_classes.exclude_classes = wanted.exclude_classes;
+  const Positions there =
+      select_samples(set.train.reader->labels(), set.info.classes(), of_classes, request.seed, source.location).train;
+  const std::size_t count =
+      wanted.images > 0 ? std::min(static_cast<std::size_t>(wanted.images), there.size()) : there.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    // Spread over the set, which may be sorted by class.
+    all.samples.push_back(there[i * there.size() / count]);
+    all.labels.push_back(kUnlabelled);
+  }
+  digest.add("unlabelled").add(set.train.reader->fingerprint());
+  digest.add(all.samples.data(), all.samples.size() * sizeof(std::int64_t));
+  const SplitData others = SplitMaker(request, info, sizing).make(set.train, all, /*in_training=*/true);
+  if (!others.in_memory() || !data.train.in_memory()) {
+    refuse("is put together with the training set in memory, and one of them is read from files",
+           "keep_images = \"auto\", and no random sizing: { type = \"resize\" }");
+  }
+  data.train = SplitData(
+      {at::cat({data.train.all_images(), others.all_images()}), at::cat({data.train.labels(), others.labels()})});
+  data.train_labels.insert(data.train_labels.end(), all.labels.begin(), all.labels.end());
+  data.sources.others = static_cast<std::int64_t>(count);
+  data.sources.share = wanted.share;
+}
+
 }  // namespace
 
 DataInfo describe_data(const DataRequest& request) {
@@ -188,8 +238,10 @@ TrainingData load_training_data(const DataRequest& request) {
     result.validation = make(set.validation, all_of_task(set.validation, numbers), /*in_training=*/false);
   }
   result.test = make(set.test, all_of_task(set.test, numbers), /*in_training=*/false);
-  result.fingerprint = digest.hex();
   result.train_labels = train.labels;
+  result.sources.own = static_cast<std::int64_t>(train.labels.size());
+  if (selection.unlabelled_from) add_others(request, selection.unlabelled_from, result, digest);
+  result.fingerprint = digest.hex();
   return result;
 }
 

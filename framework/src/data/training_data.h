@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/epoch_order.h"
 #include "data/split_data.h"
 #include "kd/api.h"
 #include "kd/dataset.h"
@@ -22,6 +23,7 @@ struct KD_API TrainingData {
   SplitData train, validation, test;       ///< validation is undefined where there is none
   std::string fingerprint;                 ///< SHA-256 of everything above, but for what a sizing does
   std::vector<std::int64_t> train_labels;  ///< those of `train`, on the host
+  SampleSources sources;                   ///< of `train`
 
   bool has_validation() const { return validation.defined(); }
 };

@@ -25,7 +25,7 @@ void collect_types(const Value& value, std::string& text) {
 /// Of a stage with its data, where a step takes `step` seconds.
 double stage_seconds(const StagePlan& plan, const TrainingData& data, double step) {
   const auto epochs = static_cast<double>(plan.train.epochs);
-  const auto batches = static_cast<double>(batches_per_epoch(plan, data.train.samples()));
+  const auto batches = static_cast<double>(batches_per_epoch(plan, data));
   const double evaluations = std::max(1.0, epochs / static_cast<double>(plan.train.evaluate_every));
   const auto evaluated = static_cast<double>(data.test.samples() + data.validation.samples());
   // A pass without gradients is about a third of one with them.

@@ -67,9 +67,10 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
       context_(context),
       parts_(parts),
       folder_(std::move(folder)),
-      source_(parts.training_data().train, parts.augmentations(), plan.train.batch_size, shard_of(parts)),
-      batches_(batches_per_epoch(plan, parts.samples())),
-      windows_({.samples = parts.samples(),
+      source_(parts.training_data().train, parts.augmentations(), plan.train.batch_size, shard_of(parts),
+              parts.training_data().sources),
+      batches_(batches_per_epoch(plan, parts.training_data())),
+      windows_({.samples = parts.training_data().sources.rows(plan.train.batch_size),
                 .batch_size = plan.train.batch_size,
                 .batches = batches_,
                 .steps = context.max_steps > 0 ? std::min(context.max_steps, plan.train.epochs * batches_)
@@ -77,12 +78,15 @@ StageLoop::StageLoop(const StagePlan& plan, RunContext& context, StageParts& par
                 .accumulate = plan.train.accumulate,
                 .shard = shard_of(parts)},
                parts.training_data().train_labels,
-               [this](std::int64_t epoch) { return epoch_order(parts_.samples(), epoch_key(epoch)); }),
+               [this](std::int64_t epoch) {
+                 return epoch_order(parts_.training_data().sources, plan_.train.batch_size, epoch_key(epoch));
+               }),
       recorded_(parts.recordable(), parts.trained()),
       lowest_loss_(std::numeric_limits<double>::infinity()),
       together_before_(seconds_together(*context.group)) {
   if (context_.group->is_first()) metrics_.emplace(folder_ / "metrics.jsonl");
-  const std::int64_t last = parts_.samples() - (batches_ - 1) * plan_.train.batch_size;
+  const std::int64_t rows = parts_.training_data().sources.rows(plan_.train.batch_size);
+  const std::int64_t last = rows - (batches_ - 1) * plan_.train.batch_size;
   if (std::min(last, plan_.train.batch_size) < parts_.group().size()) {
     throw RecipeError(plan_.location,
                       fmt::format("a batch of {} images for {} processes", std::min(last, plan_.train.batch_size),

@@ -46,8 +46,11 @@ void require_taps(const TapRequest& wanted, Model& model, const std::string& nam
 
 }  // namespace
 
-std::int64_t batches_per_epoch(const StagePlan& plan, std::int64_t samples) {
+std::int64_t batches_per_epoch(const StagePlan& plan, const TrainingData& data) {
   const std::int64_t size = plan.train.batch_size;
+  if (data.sources.others > 0 && data.sources.share < 1 && size < 2)
+    throw RecipeError(plan.location, "unlabelled_from wants batches of two images or more", "a larger batch_size");
+  const std::int64_t samples = data.sources.rows(size);
   const std::int64_t batches = plan.train.drop_last ? samples / size : (samples + size - 1) / size;
   if (batches == 0) {
     throw RecipeError(plan.location, fmt::format("stage '{}' has {} training images, fewer than one batch of {}, and "

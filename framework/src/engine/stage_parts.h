@@ -16,8 +16,8 @@
 
 namespace kd {
 
-/// Batches of an epoch of a stage with so many samples. Throws RecipeError where there is none.
-KD_API std::int64_t batches_per_epoch(const StagePlan& plan, std::int64_t samples);
+/// Batches of an epoch of a stage with this data. Throws RecipeError where there is none.
+KD_API std::int64_t batches_per_epoch(const StagePlan& plan, const TrainingData& data);
 
 /// The key of everything random in a stage.
 KD_API RandomKey stage_key(const ExperimentPlan& plan, const StagePlan& stage);

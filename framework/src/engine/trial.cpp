@@ -163,8 +163,7 @@ Batch trial_batch(const StageParts& parts, std::int64_t rows) {
 }  // namespace
 
 void check_schedules(const StagePlan& plan, const RunContext& context, Diagnostics& diagnostics) {
-  const std::int64_t samples = context.data->get(plan.data, plan.train).train.samples();
-  const auto times = sampled_times(plan, batches_per_epoch(plan, samples));
+  const auto times = sampled_times(plan, batches_per_epoch(plan, context.data->get(plan.data, plan.train)));
   visit_scheme(plan, [&](const std::string& what, const FieldInfo& field, const Value& table) {
     const auto schedule = make<Schedule>(to_component("schedule", {}, table));
     const auto wrong = std::find_if(times.begin(), times.end(),
@@ -201,7 +200,7 @@ void warn_of_settings(const StagePlan& plan, const RunContext& context) {
 }
 
 void try_steps(const StagePlan& plan, StageParts& parts) {
-  const std::int64_t batches = batches_per_epoch(plan, parts.samples());
+  const std::int64_t batches = batches_per_epoch(plan, parts.training_data());
   const std::int64_t rows = std::min<std::int64_t>({2, parts.samples(), plan.train.batch_size});
   const std::int64_t classes = parts.data().classes();
   const auto& trained = parts.trained();
@@ -226,8 +225,8 @@ void try_steps(const StagePlan& plan, StageParts& parts) {
   }
   if (updater.updates == 0) throw RecipeError(plan.scheme.location, "the scheme updates no network");
   // Batch norm of maps of one pixel wants two images, and the last batch of an epoch may have one.
-  const bool last_has_one =
-      !plan.train.drop_last && plan.train.batch_size > 1 && parts.samples() % plan.train.batch_size == 1 && rows > 1;
+  const bool last_has_one = !plan.train.drop_last && plan.train.batch_size > 1 && rows > 1 &&
+                            parts.training_data().sources.rows(plan.train.batch_size) % plan.train.batch_size == 1;
   if (!last_has_one) return;
   try {
     parts.step(trial_batch(parts, 1), 0, updater);

@@ -42,6 +42,15 @@ struct KD_API TrainSettings {
   static void schema(Schema<TrainSettings>& s);
 };
 
+/// Keys beside the parameters of a data set whose images join the training set without their labels.
+struct KD_API UnlabelledSource {
+  double share = 0.5;
+  std::int64_t images = 0;
+  std::vector<std::int64_t> exclude_classes;
+
+  static void schema(Schema<UnlabelledSource>& s);
+};
+
 /// Which part of a data set is used: keys that stand beside the data set's own parameters.
 struct KD_API DataSelection {
   std::int64_t validation = 0;
@@ -52,6 +61,7 @@ struct KD_API DataSelection {
   double label_noise = 0;
   double unlabelled = 0;
   double imbalance = 1;
+  ComponentSpec unlabelled_from;  ///< extras: UnlabelledSource; empty: none
 
   static void schema(Schema<DataSelection>& s);
 };

@@ -77,6 +77,19 @@ void TrainSettings::schema(Schema<TrainSettings>& s) {
       .at_least(0);
 }
 
+void UnlabelledSource::schema(Schema<UnlabelledSource>& s) {
+  s.field("share", &UnlabelledSource::share, "of each batch; an epoch shows the labelled images once. 1: these images alone, once an epoch")
+      .def(0.5)
+      .above(0)
+      .at_most(1);
+  s.field("images", &UnlabelledSource::images, "so many of its training images, evenly spread; 0: all")
+      .def(0)
+      .at_least(0);
+  s.field("exclude_classes", &UnlabelledSource::exclude_classes, "classes of it whose images are left out")
+      .def(std::vector<std::int64_t>{})
+      .at_least(0);
+}
+
 void DataSelection::schema(Schema<DataSelection>& s) {
   using D = DataSelection;
   s.field("validation", &D::validation,
@@ -107,6 +120,11 @@ void DataSelection::schema(Schema<DataSelection>& s) {
        "ratio of the largest to the smallest class: class c keeps a share imbalance^(-c/(C-1)) of its training images")
       .def(1.0)
       .at_least(1);
+  s.component("unlabelled_from", &D::unlabelled_from, "dataset",
+              "another data set, whose training images come without labels beside those of this one, such as pictures "
+              "of other classes: losses that need no label see them")
+      .with(fields_of<UnlabelledSource>())
+      .optional();
 }
 
 namespace {
