@@ -63,8 +63,8 @@ def a_killed_run_goes_on():
     assert losses(resumed) == losses(whole)
 
 
-def a_run_killed_within_a_long_epoch_goes_on_there():
-    long = ["data.train=24000", "train.batch_size=4", "train.epochs=1", "train.checkpoint_seconds=0.2", "train.optimizer.lr=0.001"]
+def a_run_killed_within_a_long_epoch_goes_on_there(*more):
+    long = ["data.train=24000", "train.batch_size=4", "train.epochs=1", "train.checkpoint_seconds=0.2", "train.optimizer.lr=0.001", *more]
     whole = train("recipe.toml", "whole", *long)
     process = subprocess.Popen([KDRUN, "run", "recipe.toml", "--device", "cpu", *long], stderr=subprocess.PIPE, text=True)
     while not list(pathlib.Path("runs/.stages").glob("teacher-*/ckpt/last")):
@@ -75,6 +75,10 @@ def a_run_killed_within_a_long_epoch_goes_on_there():
     done = kdrun("run", "recipe.toml", "--device", "cpu", *long)
     assert "going on after 0 of 1 epochs and" in done.stderr, done.stderr
     assert weights(latest("runs")) == weights(whole)
+
+
+def one_with_images_of_another_source_too():
+    a_run_killed_within_a_long_epoch_goes_on_there('data.unlabelled_from={ type = "glyphs", train = 3000, seed = 3, share = 0.3 }')
 
 
 def two_processes_train_a_stage_once():
@@ -109,6 +113,6 @@ def stopped_runs_say_so():
     kdrun("eval", folder, code=4)
 
 
-main([a_signal_stops_at_a_checkpoint_and_the_same_command_goes_on, a_killed_run_goes_on, a_run_killed_within_a_long_epoch_goes_on_there, two_processes_train_a_stage_once,
+main([a_signal_stops_at_a_checkpoint_and_the_same_command_goes_on, a_killed_run_goes_on, a_run_killed_within_a_long_epoch_goes_on_there, one_with_images_of_another_source_too, two_processes_train_a_stage_once,
       a_process_that_waits_for_another_can_be_stopped,
       stopped_runs_say_so])

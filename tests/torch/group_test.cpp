@@ -109,6 +109,19 @@ void exchange(kd::Group& group) {
   EXPECT_TRUE(floats.equal(torch::full({2, 3}, 3.0)));
   EXPECT_TRUE(counts.equal(torch::full({4}, 21, at::kLong)));
   EXPECT_TRUE(turned.equal(torch::arange(6, at::kFloat).view({2, 3}).t() * 3));
+  // Small numbers go with the next sum of their kind, or by themselves when they are wanted.
+  const at::Tensor votes = torch::ones({2});
+  kd::sum_with_next(group, votes);
+  group.sum({counts});
+  EXPECT_TRUE(votes.equal(torch::ones({2})));
+  group.sum({floats});
+  EXPECT_TRUE(votes.equal(torch::full({2}, 2.0)));
+  EXPECT_TRUE(floats.equal(torch::full({2, 3}, 6.0)));
+  kd::settle(group);
+  EXPECT_TRUE(votes.equal(torch::full({2}, 2.0)));
+  kd::sum_with_next(group, votes);
+  kd::settle(group);
+  EXPECT_TRUE(votes.equal(torch::full({2}, 4.0)));
   const at::Tensor own = torch::full({3}, rank);
   group.broadcast({own});
   EXPECT_TRUE(own.equal(torch::zeros({3})));
