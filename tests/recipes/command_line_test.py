@@ -74,7 +74,9 @@ def every_component_shows_a_use_that_works():
             kdrun("config", "recipe.toml", use.replace(" = ", "=", 1))
         if kind == "scheme":  # each wants networks of its own kind
             answers = []
-            for networks in (network, network + '\nteachers = [{ stage = "teacher" }]', 'models = [{ type = "mlp", count = 2 }]'):
+            pair, teacher = 'models = [{ type = "mlp", count = 2 }]', '{ stage = "teacher" }'
+            for networks in (network, f"{network}\nteachers = [{teacher}]", pair, f"{pair}\nteachers = [{teacher}]",
+                             f"{pair}\nteachers = [{teacher}, {teacher}]"):
                 pathlib.Path("use.toml").write_text(f'{RECIPE}[[stage]]\nname = "use"\n{use}\n{networks}\n')
                 answers.append(subprocess.run([KDRUN, "config", "use.toml"], capture_output=True, text=True))
             assert any(answer.returncode == 0 for answer in answers), (use, [answer.stderr for answer in answers])

@@ -176,7 +176,7 @@ def networks_of_a_cohort_on_processes_of_their_own_have_the_bits_of_one():
 
 
 def a_spread_cohort_that_is_stopped_goes_on():
-    head = HEAD.split("[[stage]]")[0].replace("epochs = 10", "epochs = 12").replace("train = 50", "train = 2000")
+    head = HEAD.split("[[stage]]")[0].replace("train = 50", "train = 600")
     write_recipe({"cohort": SPREAD}, head)
     finish(start(3, "whole"))
     started = start(3, "parts")

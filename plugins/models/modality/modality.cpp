@@ -2,7 +2,7 @@
 // of a stage can so see different modalities of the same samples, teach each other, and be evaluated alone or together:
 // the cross-modal experiment on mutual learning (Zhang et al., CVPR 2018, arXiv 1706.00384, name it as a use). A data
 // set of several modalities, such as colour and depth, gives them as channels.
-//   models = [{ type = "modality", sees = "edges", model = { type = "resnet" } }, { type = "resnet" }]
+//   model = { type = "modality", sees = "edges", model = { type = "resnet" } }
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/replication_pad2d.h>

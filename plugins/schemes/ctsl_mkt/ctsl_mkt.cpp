@@ -3,9 +3,8 @@
 // with each peer relations within the batch (RKD's distances and angles) and posteriors at temperature 1; L_SD is KL
 // with the network's own frozen, pretrained self at a temperature. The frozen selves are the stage's teachers, in the
 // order of the networks, which begin with the same weights.
-//   scheme = { type = "ctsl_mkt" }, teachers = [{ stage = "a" }, { stage = "b" }],
-//   models = [{ …, init = { stage = "a" } }, { …, init = { stage = "b" } }]
-#include "taught_peers.h"
+//   scheme = { type = "ctsl_mkt", self = [{ type = "kd", temperature = 4.0 }] }
+#include "../shared/taught_peers.h"
 
 namespace {
 

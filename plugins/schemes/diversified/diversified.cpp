@@ -1,8 +1,8 @@
 // Diversified distillation with mutual learning: Niyaz and Bathula, 2022, arXiv 2212.02931. Of one teacher, the first
 // of two students learns the predictions and the second the features; the students exchange both with each other: L =
 // a·CE + b·L_teacher + c·L_exchange. By the abstract; the paper's weights, features and temperatures are not at hand.
-//   scheme = { type = "diversified", exchange_weight = 1.0 }, teachers = [{ stage = "teacher" }], two models
-#include "../ctsl_mkt/taught_peers.h"
+//   scheme = { type = "diversified", exchange_weight = 1.0 }
+#include "../shared/taught_peers.h"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "../shared/peers.h"
+#include "peers.h"
 
 namespace taught_peers {
 
