@@ -26,9 +26,10 @@ class CollaborativeLearning final : public taught_peers::TaughtPeers {
            "distances, twice as much of its angles, and mutual learning's KL")
           .with(kd::LossList::extras())
           .def_toml("[{ type = 'rkd', distance = 1.0, angle = 2.0 }, { type = 'kd', temperature = 1.0 }]");
-      s.components("self", &Params::self, "loss", "L_SD: of each network with its frozen self")
+      s.components("self", &Params::self, "loss",
+                   "L_SD: of each network with its frozen self; KL without a factor T², as the paper's equation has it")
           .with(kd::LossList::extras())
-          .def_toml("[{ type = 'kd', temperature = 3.0 }]");
+          .def_toml("[{ type = 'kd', temperature = 3.0, scale = 'none' }]");
       s.field("label_weight", &Params::label_weight, "α; factor of 'losses': a number or a schedule").def(1.0);
       s.field("mimicry_weight", &Params::mimicry_weight, "β; factor of 'mimicry'").def(1.0);
       s.field("self_weight", &Params::self_weight, "γ; factor of 'self'; at 0 the frozen selves are not asked")

@@ -24,8 +24,7 @@ fakes::Rows answer_of_self(const fakes::Stage& stage, std::size_t k) {
 }
 
 double self_loss(const fakes::Stage& stage, const Snapshot& at, std::size_t k) {
-  return kTemperature * kTemperature *
-         fakes::divergence(answer_of_self(stage, k), fakes::probabilities(at.logits[k], kTemperature));
+  return fakes::divergence(answer_of_self(stage, k), fakes::probabilities(at.logits[k], kTemperature));
 }
 
 const std::vector<kd::Term>& terms(const fakes::Stage& stage, std::size_t k) { return stage.updater.updates[k].second; }
@@ -86,14 +85,14 @@ TEST(CtslMkt, HasTheGradientOfTheObjectiveAndSendsNoneToPeers) {
   for (const std::size_t k : {0, 1}) {
     EXPECT_EQ(fakes::weights(terms(stage, k)), std::vector<double>({0.7, 0.2, 0.3}));
     EXPECT_TRUE(peer_checks::has_no_gradient(terms(stage, k), stage.all_networks[1 - k]));
-    // By the logits: α(p − y) + β(p − p') + γT(p^T − q^T), over the batch.
+    // By the logits: α(p − y) + β(p − p') + γ(p^T − q^T)/T, over the batch.
     const fakes::Rows soft = fakes::probabilities(at.logits[k], kTemperature), self = answer_of_self(stage, k);
     fakes::Rows by_logits = at.p[k];
     for (std::size_t i = 0; i < by_logits.size(); ++i) {
       for (std::size_t c = 0; c < by_logits[i].size(); ++c) {
         const double p = at.p[k][i][c], label = i % fakes::kClasses == c ? 1 : 0;
         by_logits[i][c] =
-            (0.7 * (p - label) + 0.3 * (p - at.p[1 - k][i][c]) + 0.2 * kTemperature * (soft[i][c] - self[i][c])) /
+            (0.7 * (p - label) + 0.3 * (p - at.p[1 - k][i][c]) + 0.2 / kTemperature * (soft[i][c] - self[i][c])) /
             fakes::kSamples;
       }
     }
