@@ -192,7 +192,7 @@ def a_spread_cohort_that_is_stopped_goes_on():
 
 def a_run_goes_on_with_other_numbers_of_processes():
     write_recipe({}, HEAD.replace("epochs = 10", "epochs = 100").replace("train = 50", "train = 400"))
-    settings = "train.checkpoint_seconds=0.1", "train.evaluate_every=100", "train.optimizer.lr=0.003"
+    settings = "train.checkpoint_seconds=0.1", "train.evaluate_every=100", "train.optimizer.lr=0.0003"
     finish(start(1, "whole", *settings))
     for size in 2, 3, 1:
         started = start(size, "parts", *settings)
@@ -205,9 +205,11 @@ def a_run_goes_on_with_other_numbers_of_processes():
     expected, found = losses("whole"), losses("parts")
     assert expected.keys() == found.keys()
     for key, values in expected.items():
-        one, other = values[-1], found[key][-1]
-        # Eight hundred steps on, orders of sums have grown into more than rounding.
-        assert abs(one - other) < 0.02 * max(1, abs(one)), (key, one, other)
+        # At so small a rate other orders of sums stay rounding for eight hundred steps (at ten times the rate they grow to 30 %);
+        # an image counts for 0.0025 of the accuracy.
+        tolerance = 0.01 if key[-1] == "top1" else 1e-4
+        for epoch, (one, other) in enumerate(zip(values, found[key], strict=True)):
+            assert abs(one - other) < tolerance * max(1, abs(one)), (key, epoch, one, other)
 
 
 def long_run():
