@@ -12,7 +12,6 @@
 #include "../shared/chosen_networks.h"
 #include "../shared/clouds.h"
 #include "../shared/features_at.h"
-#include "../shared/same_samples.h"
 #include "kd/analysis.h"
 #include "kd/plugin.h"
 #include "kd/tensor.h"
@@ -69,9 +68,7 @@ class Embedding final : public kd::Analysis {
 
     static void schema(kd::Schema<Params>& s) {
       ka::declare_stages(s);
-      s.field("networks", &Params::networks,
-              "which network of each of these stages, a stage for each; an empty list: all of theirs")
-          .def(std::vector<std::string>{});
+      ka::declare_networks(s);
       s.field("tap", &Params::tap, "the feature; maps are averaged over the image").def("pooled");
       s.field("classes", &Params::classes,
               "the numbers of the classes that are shown, from 0; an empty list: the first ten")
@@ -94,8 +91,7 @@ class Embedding final : public kd::Analysis {
   };
 
   explicit Embedding(const Params& params) : params_(params) {
-    if (!params.networks.empty())
-      kd::require_one_for_each("networks", params.networks.size(), "stages", params.stages.size());
+    ka::require_network_for_each(params.stages, params.networks);
     for (auto one = params.classes.begin(); one != params.classes.end(); ++one) {
       if (std::find(params.classes.begin(), one, *one) != one)
         throw kd::RecipeError("'classes' names class " + std::to_string(*one) + " twice");
@@ -103,9 +99,7 @@ class Embedding final : public kd::Analysis {
   }
 
   void check(const std::vector<kd::NetworkName>& networks) const override {
-    ka::check_stages(params_.stages, networks);
-    for (std::size_t i = 0; i < params_.networks.size(); ++i)
-      kd::find_network(networks, params_.stages[i], params_.networks[i]);
+    ka::check_networks(params_.stages, params_.networks, networks);
     const std::int64_t count = count_networks(networks);
     if (params_.jointly != Jointly::kNo && count * params_.samples > kMostPoints)
       throw kd::RecipeError({},
@@ -116,7 +110,7 @@ class Embedding final : public kd::Analysis {
   }
 
   void run(kd::AnalysisContext& context) override {
-    const std::vector<kd::TrainedModel*> networks = find_networks(context);
+    const std::vector<kd::TrainedModel*> networks = ka::comparable_networks(context, params_.stages, params_.networks);
     const std::vector<std::int64_t> classes = find_classes(*networks.front());
     std::vector<std::string> class_names;
     for (const std::int64_t one : classes)
@@ -150,17 +144,6 @@ class Embedding final : public kd::Analysis {
       return params_.stages.empty() ||
              std::find(params_.stages.begin(), params_.stages.end(), network.stage) != params_.stages.end();
     });
-  }
-
-  /// Those that know the samples of the first.
-  std::vector<kd::TrainedModel*> find_networks(kd::AnalysisContext& context) const {
-    std::vector<kd::TrainedModel*> networks;
-    if (params_.networks.empty()) networks = ka::chosen_networks(context, params_.stages);
-    for (std::size_t i = 0; i < params_.networks.size(); ++i)
-      networks.push_back(&context.network(params_.stages[i], params_.networks[i]));
-    kd::TrainedModel* first = networks.front();
-    std::erase_if(networks, [&](kd::TrainedModel* one) { return !ka::have_same_samples(*first, *one, kTest); });
-    return networks;
   }
 
   std::vector<std::int64_t> find_classes(kd::TrainedModel& network) const {

@@ -1,4 +1,4 @@
-// Which networks an analysis looks at that looks at each for itself: those of the stages named, or all of the run.
+// Which networks an analysis looks at: those of the stages named, or all of the run, or one of each stage named.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "kd/analysis.h"
 #include "kd/diagnostics.h"
 #include "kd/schema.h"
+#include "same_samples.h"
 
 namespace kd::analyses {
 
@@ -38,6 +39,37 @@ inline std::vector<TrainedModel*> chosen_networks(AnalysisContext& context, cons
     return std::find(stages.begin(), stages.end(), network->name().stage) == stages.end();
   });
   return networks;
+}
+
+/// Declares the parameter `networks` beside `stages`.
+template <class Params>
+void declare_networks(Schema<Params>& s) {
+  s.field("networks", &Params::networks,
+          "which network of each of these stages, a stage for each; an empty list: all of theirs")
+      .def(std::vector<std::string>{});
+}
+
+/// Throws RecipeError where `networks` is not empty and has another length than `stages`.
+inline void require_network_for_each(const std::vector<std::string>& stages, const std::vector<std::string>& networks) {
+  if (!networks.empty()) require_one_for_each("networks", networks.size(), "stages", stages.size());
+}
+
+/// Throws RecipeError where `stages` or `networks` name none of the run's.
+inline void check_networks(const std::vector<std::string>& stages, const std::vector<std::string>& networks,
+                           const std::vector<NetworkName>& known) {
+  check_stages(stages, known);
+  for (std::size_t i = 0; i < networks.size(); ++i) find_network(known, stages[i], networks[i]);
+}
+
+/// As named, or all of the stages. Those are left out whose test samples are not the first one's.
+inline std::vector<TrainedModel*> comparable_networks(AnalysisContext& context, const std::vector<std::string>& stages,
+                                                      const std::vector<std::string>& networks) {
+  std::vector<TrainedModel*> chosen;
+  if (networks.empty()) chosen = chosen_networks(context, stages);
+  for (std::size_t i = 0; i < networks.size(); ++i) chosen.push_back(&context.network(stages[i], networks[i]));
+  TrainedModel* first = chosen.front();
+  std::erase_if(chosen, [&](TrainedModel* one) { return !have_same_samples(*first, *one, Split::kTest); });
+  return chosen;
 }
 
 }  // namespace kd::analyses
