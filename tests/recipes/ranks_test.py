@@ -45,6 +45,8 @@ STUDENTS = {
                'teachers = [{ stage = "teacher" }]\nmodel = { type = "lenet5" }',
     "mixed": 'model = { type = "lenet5" }\naugment = [{ type = "mixup", alpha = 1.0 }, { type = "normalize" }]',
     "pasted": 'model = { type = "lenet5" }\naugment = [{ type = "cutmix" }, { type = "normalize" }]',
+    "some_labels": 'data = { unlabelled = 0.5 }\nscheme = { type = "vanilla_kd" }\nteachers = [{ stage = "teacher" }]\n'
+                   'model = { type = "mlp", hidden = [16] }',
     "relation": 'scheme = { type = "vanilla_kd", losses = [{ type = "cross_entropy" }, { type = "rkd", taps = ["stage2"] }] }\n'
                 'teachers = [{ stage = "teacher" }]\nmodel = { type = "lenet5" }',
     "bank": 'scheme = { type = "vanilla_kd", losses = [{ type = "cross_entropy" }, { type = "crd", negatives = 32, width = 16 }] }\n'

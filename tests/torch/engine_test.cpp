@@ -7,6 +7,7 @@
 
 #include "engine/stored.h"
 #include "engine_fixture.h"
+#include "kd/dataset.h"
 #include "kd/loss.h"
 #include "record/records.h"
 
@@ -24,6 +25,26 @@ class GreedyLoss final : public kd::Loss {
 };
 
 KD_REGISTER(kd::Loss, "greedy", GreedyLoss, "wants a feature that nobody offers")
+
+/// Images of random numbers, and labels that say nothing about them: i + shift.
+class Mislabelled final : public kd::DataSet {
+ public:
+  struct Params {
+    std::int64_t shift = 0;
+    static void schema(kd::Schema<Params>& s) { s.field("shift", &Params::shift, "of all labels").def(0); }
+  };
+  explicit Mislabelled(const Params& params) : shift_(params.shift) {}
+  kd::DataInfo info() const override { return {1, 28, 28, {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, {}, {}}; }
+  kd::ImageSet load(kd::Split) const override {
+    return {kd::testing::normal({90, 1, 28, 28}, 1).mul(40).add(128).clamp(0, 255).to(at::kByte),
+            (at::arange(90, at::kLong) + shift_).remainder(10)};
+  }
+
+ private:
+  const std::int64_t shift_;
+};
+
+KD_REGISTER(kd::DataSet, "mislabelled", Mislabelled, "images whose labels say nothing")
 
 class RunTest : public engine_tests::EngineTest {};
 
@@ -52,6 +73,25 @@ TEST_P(RunTest, AFinishedStageIsUsedAgainUntilSomethingThatDeterminesItChanges) 
   EXPECT_FALSE(run({}, "runs", 0, /*fresh=*/true).stages[0].reused);
   // Speed alone does not make another stage.
   EXPECT_TRUE(run({"train.evaluation_batch_size=50"}).stages[1].reused);
+}
+
+TEST_P(RunTest, LabelsOfAnotherSourceChangeNothing) {
+  for (const std::string scheme : {"{ type = 'vanilla_kd' }", "{ type = 'mixup_kd' }", "{ type = 'bss', samples = 8 }",
+                                    "{ type = 'inconsistent_kd' }", "{ type = 'kd3' }",
+                                    "{ type = 'vanilla_kd', losses = [{ type = 'cross_entropy' }, { type = 'dkd' }, "
+                                    "{ type = 'crd', negatives = 32, width = 8 }] }"}) {
+    SCOPED_TRACE(scheme);
+    const auto trained = [&](const std::string& shift, const std::string& runs) {
+      return run(
+          {"stage.student.scheme=" + scheme, "stage.student.model={ type = 'lenet5' }",
+           "stage.teacher.model={ type = 'lenet5' }",
+           "stage.student.data={ unlabelled_from = { type = 'mislabelled', share = 0.4, shift = " + shift + " } }"},
+          runs);
+    };
+    const auto one = trained("0", "one"), other = trained("3", "other");
+    EXPECT_NE(one.stages[1].fingerprint, other.stages[1].fingerprint) << "both were trained";
+    EXPECT_EQ(largest_difference(weights(one.stages[1]), weights(other.stages[1])), 0.0);
+  }
 }
 
 TEST_P(RunTest, AReusedStageWithDamagedWeightsIsTrainedAnew) {

@@ -6,11 +6,13 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 namespace kd {
 namespace {
 
-constexpr const char* kSamples = "samples";
-constexpr const char* kLabelled = "labelled";  // samples that an accuracy is a share of
+// What sums are over: all samples, or those with a label. The count itself is a sum without a name.
+const std::string kSamples = "samples.", kLabelled = "labelled.";
 
 /// Hits of a batch; of mixed targets, each of the two labels counts by its weight (Zhang et al., arXiv 1710.09412).
 at::Tensor count_hits(const at::Tensor& logits, const Targets& targets) {
@@ -20,23 +22,26 @@ at::Tensor count_hits(const at::Tensor& logits, const Targets& targets) {
   return (hits * targets.weight + predicted.eq(targets.partner) * (1 - targets.weight)).sum();
 }
 
-}  // namespace
-
-void TrainingMeter::accumulate(const std::string& name, const at::Tensor& value, double factor) {
-  auto& sum = sums_[name];
+void accumulate(at::Tensor& sum, const at::Tensor& value, double factor) {
   if (!sum.defined()) sum = at::zeros({}, value.options().dtype(at::kDouble).requires_grad(false));
-  sum.add_(value.detach(), factor);
+  sum.add_(value, factor);
 }
+
+}  // namespace
 
 void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets) {
   const at::NoGradGuard no_grad;
   const auto samples = static_cast<double>(logits.size(0));
+  const at::Tensor labelled = targets.labels.ge(0).sum(at::kDouble);
   for (const Term& term : terms) {
-    accumulate("loss/" + term.name, term.value, samples);
-    accumulate("loss", term.value, samples * term.weight);
+    const std::string& over = term.labelled_rows_only ? kLabelled : kSamples;
+    const at::Tensor value = term.labelled_rows_only ? term.value.detach() * labelled : term.value.detach();
+    const double rows = term.labelled_rows_only ? 1 : samples;
+    accumulate(sums_[over + "loss/" + term.name], value, rows);
+    accumulate(sums_[over + "loss"], value, rows * term.weight);
   }
-  accumulate("top1", count_hits(logits, targets), 1);
-  accumulate(kLabelled, targets.labels.ge(0).sum(), 1);
+  accumulate(sums_[kLabelled + "top1"], count_hits(logits, targets), 1);
+  accumulate(sums_[kLabelled], labelled, 1);
   auto& count = sums_[kSamples];
   if (!count.defined()) count = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
   count.add_(samples);
@@ -51,13 +56,15 @@ std::map<std::string, double> TrainingMeter::means(Group& group) const {
   group.sum({sums});
   const at::Tensor values = sums.cpu();
   const double* value = values.const_data_ptr<double>();
-  for (const auto& [name, sum] : sums_) means[name] = *value++;
-  const double samples = means.at(kSamples);
-  const double labelled = means.at(kLabelled);
-  means.erase(kSamples);
-  means.erase(kLabelled);
-  if (labelled == 0) means.erase("top1");  // there is no accuracy of what has no label
-  for (auto& [name, mean] : means) mean /= name == "top1" ? labelled : samples;
+  std::map<std::string, double> found;
+  for (const auto& [name, sum] : sums_) found[name] = *value++;
+  for (const std::string& over : {kSamples, kLabelled}) {
+    const double rows = std::max(found.at(over), 1.0);  // over none, the sums are 0
+    for (const auto& [name, sum] : found) {
+      if (name.starts_with(over) && name != over) means[name.substr(over.size())] += sum / rows;
+    }
+  }
+  if (found.at(kLabelled) == 0) means.erase("top1");  // there is no accuracy of what has no label
   return means;
 }
 

@@ -15,14 +15,15 @@
 
 namespace kd {
 
-class TrainingMeter {
+class KD_API TrainingMeter {
  public:
   /// `logits` are the answers that are right or wrong by `targets`, row by row.
   void add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets);
   void reset() { sums_.clear(); }
 
   /// Means over the samples so far, by name: every loss term as "loss/…", their weighted sum as "loss", hits as "top1".
-  /// Waits for the device. Of `group`, whose processes all ask, over the samples of each.
+  /// Terms of labelled rows are means over these, as is "top1", which is left out where there are none. Waits for the
+  /// device. Of `group`, whose processes all ask, over the samples of each.
   std::map<std::string, double> means(Group& group = Group::alone()) const;
 
   /// For checkpoints in the middle of an epoch: the sums of all processes of `group`, which all ask.
@@ -30,9 +31,7 @@ class TrainingMeter {
   void restore(const std::string& prefix, const TensorMap& state);
 
  private:
-  void accumulate(const std::string& name, const at::Tensor& value, double factor);
-
-  std::map<std::string, at::Tensor> sums_;  // double scalars; "samples" counts
+  std::map<std::string, at::Tensor> sums_;  // double scalars, by what they are sums over and then by name
 };
 
 }  // namespace kd
