@@ -7,10 +7,9 @@
 // released code draws the negatives of a sample without repeating one where there are enough; here they are
 // independent.
 //   losses = [{ type = "cross_entropy" }, { type = "hkd", weight = 3.0, negatives = 16384 }]
-#include <ATen/ops/searchsorted.h>
-
 #include <cmath>
 
+#include "../shared/sample_banks.h"
 #include "kd/adapters.h"
 #include "kd/features.h"
 #include "kd/plugin.h"
@@ -19,14 +18,6 @@
 #include "kd/tensor.h"
 
 namespace {
-
-std::string megabytes(double bytes) { return std::to_string(std::llround(bytes / 1e6)) + " MB"; }
-
-/// Uniform in ±bound.
-at::Tensor uniform(kd::RandomKey key, std::int64_t rows, std::int64_t columns, double bound) {
-  const at::Tensor row = at::arange(rows, at::TensorOptions().dtype(at::kLong));
-  return (kd::random_uniform(key, row, columns) * 2 - 1) * bound;
-}
 
 /// What one network embeds with and remembers.
 struct Side {
@@ -82,11 +73,12 @@ class HolisticKnowledge final : public kd::Loss {
         group_(*context.group),
         taps_(params, context, kd::TapPairs::kVectors),
         student_(make_side("student", taps_.student_shape(0)[0], context.key)),
-        teacher_(make_side("teacher", taps_.teacher_shape(0)[0], context.key)) {
+        teacher_(make_side("teacher", taps_.teacher_shape(0)[0], context.key)),
+        by_class_(context, adapter_) {
     if (taps_.size() != 1) throw kd::RecipeError("holistic knowledge distillation compares one feature");
-    if (!context.labels.defined()) throw kd::RecipeError("the classes of the training set are not known");
-    check_memory(context);
-    sort_by_class(context.labels);
+    // A sample's scores, of both networks, rows and graph, forward and backward.
+    sample_banks::check_memory("hkd", context, params.width,
+                               4.0 * (8.0 * double(samples_) + 16.0 * double(negatives_ + 1)));
   }
 
   kd::LossNeeds needs() const override { return taps_.needs(); }
@@ -97,32 +89,19 @@ class HolisticKnowledge final : public kd::Loss {
     const at::Tensor& index = input.batch.index;
     const Embedded student = embed(student_, taps_.student(input, 0), input.student.logits, index);
     const Embedded teacher = embed(teacher_, taps_.teacher(input, 0), input.teacher().logits, index);
-    const at::Tensor negatives = others(input.key, index);
+    const at::Tensor negatives = by_class_.others(input.key.with("negatives"), index, negatives_);
     at::Tensor loss = contrast(student.rows, teacher.remembered, student.own_bank, negatives) +
                       contrast(teacher.rows, student.remembered, teacher.own_bank, negatives);
     if (student.graph.defined()) {
       loss = loss + contrast(student.graph, teacher.remembered_graph, student.own_bank, negatives) +
              contrast(teacher.graph, student.remembered_graph, teacher.own_bank, negatives);
     }
-    remember(student_.bank, index, student.rows);
-    remember(teacher_.bank, index, teacher.rows);
+    sample_banks::remember(student_.bank, index, student.rows, params_.momentum, group_);
+    sample_banks::remember(teacher_.bank, index, teacher.rows, params_.momentum, group_);
     return loss;
   }
 
  private:
-  void check_memory(const Context& context) const {
-    const double bank = 4.0 * double(samples_) * double(params_.width);
-    // A sample's scores, of both networks, rows and graph, forward and backward; banks are cloned once for a step.
-    const double step = 4 * bank, of_sample = 4.0 * (8.0 * double(samples_) + 16.0 * double(negatives_ + 1));
-    context.say("hkd: two banks of " + std::to_string(samples_) + "×" + std::to_string(params_.width) + " take " +
-                megabytes(2 * bank) + ", each sample of a batch " + megabytes(of_sample));
-    if (context.free_memory == 0 || step + 64 * of_sample < double(context.free_memory)) return;
-    throw kd::RecipeError({},
-                          "its banks and the scores of 64 samples take " + megabytes(step + 64 * of_sample) + ", and " +
-                              megabytes(double(context.free_memory)) + " are free",
-                          "give it fewer 'negatives' or a smaller 'width'");
-  }
-
   /// First weights as the authors have them: of torch's linear layer, of the graph library's convolution (Xavier-normal
   /// for what a ReLU follows), and of their memory.
   Side make_side(const std::string& name, std::int64_t features, kd::RandomKey key) {
@@ -134,23 +113,10 @@ class HolisticKnowledge final : public kd::Loss {
     side.graph_weight = adapter_.parameter(
         name + "_graph_weight", kd::random_normal(key.with(name + "_graph_weight"), row, 2 * width) * deviation);
     side.graph_bias = adapter_.parameter(
-        name + "_graph_bias", uniform(key.with(name + "_graph_bias"), 1, width, 1 / std::sqrt(2.0 * double(width)))[0]);
-    side.bank = adapter_.buffer(name + "_bank",
-                                uniform(key.with(name + "_bank"), samples_, width, 1 / std::sqrt(double(width) / 3)));
+        name + "_graph_bias",
+        sample_banks::uniform(key.with(name + "_graph_bias"), 1, width, 1 / std::sqrt(2.0 * double(width)))[0]);
+    side.bank = adapter_.buffer(name + "_bank", sample_banks::first_bank(key.with(name + "_bank"), samples_, width));
     return side;
-  }
-
-  /// The samples of each class next to each other, and where each sample's class begins and how many it has.
-  void sort_by_class(const at::Tensor& labels) {
-    const at::Tensor order = labels.argsort(/*stable=*/true, 0, /*descending=*/false);
-    const at::Tensor sorted = labels.index_select(0, order);
-    const at::Tensor begin = at::searchsorted(sorted, labels);
-    const at::Tensor count = at::searchsorted(sorted, labels, /*out_int32=*/false, /*right=*/true) - begin;
-    if ((count == samples_).all().item<bool>())
-      throw kd::RecipeError("every training image is of one class: there is none to contrast it with");
-    order_ = adapter_.buffer("order", order);
-    begin_ = adapter_.buffer("begin", begin);
-    count_ = adapter_.buffer("count", count);
   }
 
   Embedded embed(const Side& side, const at::Tensor& feature, const at::Tensor& logits, const at::Tensor& index) const {
@@ -191,16 +157,6 @@ class HolisticKnowledge final : public kd::Loss {
     return counts.narrow(0, 0, group_.rank()).sum().item<std::int64_t>();
   }
 
-  /// N×K samples of other classes: in the order by class, those before and those behind the sample's own.
-  at::Tensor others(kd::RandomKey key, const at::Tensor& index) const {
-    const at::Tensor begin = begin_.index_select(0, index).unsqueeze(1),
-                     count = count_.index_select(0, index).unsqueeze(1);
-    const at::Tensor draw = kd::random_uniform(key.with("negatives"), index, negatives_);
-    const at::Tensor place = at::minimum((draw * (samples_ - count)).to(at::kLong), samples_ - count - 1);
-    const at::Tensor beyond = at::where(place < begin, place, place + count);
-    return order_.index_select(0, beyond.flatten()).view(beyond.sizes());
-  }
-
   /// Mean of −ln of the share that the positive has in the softmax over it and the negatives. Scores against the whole
   /// bank are one matrix product, of which K are taken: no copy of K vectors for each sample is made.
   at::Tensor contrast(const at::Tensor& rows, const at::Tensor& positive, const at::Tensor& bank,
@@ -210,20 +166,13 @@ class HolisticKnowledge final : public kd::Loss {
     return (at::logsumexp(scores, at::IntArrayRef{1}) - scores.select(1, 0)).mean();
   }
 
-  void remember(at::Tensor& bank, const at::Tensor& index, const at::Tensor& rows) {
-    const at::NoGradGuard no_gradient;
-    const at::Tensor all = group_.gather(index), now = group_.gather(rows.detach()).to(bank.scalar_type());
-    const at::Tensor moved = bank.index_select(0, all) * params_.momentum + now * (1 - params_.momentum);
-    bank.index_copy_(0, all, kd::unit_rows(moved));
-  }
-
   const Params params_;
   const std::int64_t samples_, negatives_;
   kd::Group& group_;
   const kd::TapPairs taps_;
   kd::AdapterModule adapter_;
   Side student_, teacher_;
-  at::Tensor order_, begin_, count_;
+  const sample_banks::ByClass by_class_;
 };
 
 }  // namespace

@@ -2,12 +2,16 @@
 #include <algorithm>
 
 #include "../shared/adversarial.h"
+#include "../shared/two_layers.h"
 #include "kd/random_tensors.h"
 #include "kd/testing/stages.h"
 
 namespace {
 
 namespace fakes = kd::testing::fakes;
+
+using kd::testing::start_images;
+using kd::testing::two_layers;
 
 constexpr std::size_t kRows = fakes::kSamples;
 constexpr double kTemperature = 3;
@@ -16,23 +20,10 @@ constexpr double kTemperature = 3;
 // The attack against a plain PyTorch script
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// sin(a·k + b·k² + c) of the number k of each element.
-at::Tensor wave(std::int64_t count, double a, double b, double c) {
-  const at::Tensor k = at::arange(count, at::TensorOptions().dtype(at::kDouble));
-  return (k * a + k * k * b + c).sin().to(at::kFloat);
-}
-
-at::Tensor two_layers(const at::Tensor& images) {
-  const at::Tensor first = wave(32 * 7, 0.61, 0.013, 0).view({32, 7}).to(images.device());
-  const at::Tensor second = wave(7 * 4, 1.37, 0.029, 0.5).view({7, 4}).to(images.device());
-  return at::matmul(at::matmul(images.flatten(1), first).mul(0.4).tanh(), second) * 2;
-}
-
-at::Tensor start_images() { return wave(96, 0.23, 0.0071, 0.3).view({3, 2, 4, 4}); }
 at::Tensor targets_of_script() { return at::tensor(std::vector<std::int64_t>{1, 2, 0}); }
 
-/// What ten steps of 0.3 with a clip of 1.02 make of start_images() for these targets: printed by a PyTorch script of
-/// the same network with the steps of the authors' attack.
+/// What ten steps of 0.3 with a clip of 1.02 make of start_images for these targets: printed by a
+/// PyTorch script of the same network with the steps of the authors' attack.
 constexpr float kAtBoundary[] = {
     0.4932924F,  0.4986394F,  0.6075666F,  0.4254404F,  1.0200000F,  0.8400554F,  0.2061909F,  0.5261063F,  1.0200000F,
     -0.5097237F, -0.4520334F, -0.4326308F, -1.0200000F, -1.0200000F, -0.3795735F, 0.0392851F,  -0.1248675F, 0.7841902F,
@@ -48,7 +39,7 @@ constexpr float kAtBoundary[] = {
 
 TEST(Bss, AttacksAsAPlainScriptDoes) {
   for (const at::Device& device : kd::testing::devices()) {
-    const at::Tensor start = start_images().to(device), target = targets_of_script().to(device);
+    const at::Tensor start = start_images(3).to(device), target = targets_of_script().to(device);
     const at::Tensor moved =
         adversarial::move_to_boundary(two_layers, start, target, {.steps = 10, .step = 0.3, .clip = 1.02});
     const at::Tensor expected = at::tensor(at::ArrayRef<float>(kAtBoundary)).view({3, 2, 4, 4});
@@ -59,7 +50,7 @@ TEST(Bss, AttacksAsAPlainScriptDoes) {
 
 TEST(Bss, LeavesImagesWhereTheAnswerHasChanged) {
   const auto after = [&](std::int64_t steps) {
-    return adversarial::move_to_boundary(two_layers, start_images(), targets_of_script(),
+    return adversarial::move_to_boundary(two_layers, start_images(3), targets_of_script(),
                                          {.steps = steps, .step = 0.3, .clip = 1.02});
   };
   const at::Tensor ten = after(10);

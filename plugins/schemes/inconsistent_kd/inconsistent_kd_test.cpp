@@ -6,12 +6,17 @@
 #include <numbers>
 
 #include "../shared/adversarial.h"
+#include "../shared/two_layers.h"
 #include "kd/random_tensors.h"
 #include "kd/testing/stages.h"
 
 namespace {
 
 namespace fakes = kd::testing::fakes;
+
+using kd::testing::start_images;
+using kd::testing::two_layers;
+using kd::testing::wave;
 
 constexpr double kTemperature = 4;
 /// The fake networks see bytes: a pixel's whole range is 255.
@@ -21,23 +26,9 @@ const std::string kBytes = ", mean = [0.0], deviation = [0.0039215686274509803]"
 // The attack against a plain PyTorch script
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// sin(a·k + b·k² + c) of the number k of each element.
-at::Tensor wave(std::int64_t count, double a, double b, double c) {
-  const at::Tensor k = at::arange(count, at::TensorOptions().dtype(at::kDouble));
-  return (k * a + k * k * b + c).sin().to(at::kFloat);
-}
-
-at::Tensor two_layers(const at::Tensor& images) {
-  const at::Tensor first = wave(32 * 7, 0.61, 0.013, 0).view({32, 7}).to(images.device());
-  const at::Tensor second = wave(7 * 4, 1.37, 0.029, 0.5).view({7, 4}).to(images.device());
-  return at::matmul(at::matmul(images.flatten(1), first).mul(0.4).tanh(), second) * 2;
-}
-
-at::Tensor start_images() { return wave(64, 0.23, 0.0071, 0.3).view({2, 2, 4, 4}); }
-
-/// What five steps of 2/255 within 8/255 make of start_images() with the labels 3 and 1, where pixels were normalised
-/// with the means 0.5 and 0.4 and the deviations 0.5 and 0.25: printed by a PyTorch script that has torch's own
-/// interpolation and the draws below.
+/// What five steps of 2/255 within 8/255 make of start_images with the labels 3 and 1, where pixels
+/// were normalised with the means 0.5 and 0.4 and the deviations 0.5 and 0.25: printed by a PyTorch script that has
+/// torch's own interpolation and the draws below.
 constexpr float kUphill[] = {
     0.2327751F,  0.4489014F,  0.6464811F,  0.8066121F,  1.0000000F,  0.9513339F,  0.8714488F,  0.8358315F,
     0.5359781F,  0.2109170F,  -0.2303575F, -0.5833057F, -0.7609752F, -0.9529412F, -1.0000000F, -0.8677509F,
@@ -71,7 +62,7 @@ TEST(InconsistentKd, AttacksAsAPlainScriptDoes) {
     const at::Tensor chosen = at::tensor(std::vector<std::int64_t>{draw.first, draw.second}) == 1;
     return at::where(adversarial::per_image(chosen), smaller, images);
   };
-  const at::Tensor moved = adversarial::move_uphill(two_layers, start_images(), labels,
+  const at::Tensor moved = adversarial::move_uphill(two_layers, start_images(2), labels,
                                                     adversarial::pixel_range({}, {}, kTwoChannels), {}, diversify);
   EXPECT_LT(fakes::largest_difference(moved, at::tensor(at::ArrayRef<float>(kUphill)).view({2, 2, 4, 4})), 1e-5);
 }
