@@ -93,7 +93,7 @@ def stages_by_name_are_kept_for_runs_to_come():
 
 def a_run_that_is_asked_to_stop_goes_on():
     write_recipe()
-    command = [KDRUN, "run", "recipe.toml", "--device", "cpu", "--run-dir", "runs", "--jobs", "2", "train.epochs=300", "train.evaluate_every=300"]
+    command = [KDRUN, "run", "recipe.toml", "--device", "cpu", "--run-dir", "runs", "--jobs", "2", "train.epochs=80", "train.evaluate_every=80"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if "epoch" in line:
@@ -111,7 +111,7 @@ def a_stop_lets_every_stage_reach_a_checkpoint():
 [[stage]]
 name = "slow"
 batch_size = 512
-model = { type = "resnet", depth = 56, width = 2 }
+model = { type = "resnet", depth = 20, width = 2 }
 """)
     command = [KDRUN, "run", "recipe.toml", "--device", "cpu", "--run-dir", "runs", "--jobs", "3", "train.epochs=2000", "train.evaluate_every=2000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -1,5 +1,5 @@
-"""Every scheme, and the losses, optimizers and data that keep something between steps, stopped in the middle of an epoch: the run
-that goes on ends with the bits and the recorded losses of one that was never stopped."""
+"""Every scheme, and optimizers and data that keep something between steps, stopped in the middle of an epoch: the run that goes on
+ends with the bits and the recorded losses of one that was never stopped. tests/torch/components_test.cpp does so with every loss."""
 
 import hashlib
 import json
@@ -57,12 +57,7 @@ STAGES = {
     "bss": 'scheme = { type = "bss", samples = 6, steps = 3, boundary_weight = 1.0 }\n' + TAUGHT + STUDENT,
     "inconsistent_kd": 'scheme = { type = "inconsistent_kd", steps = 2 }\n' + TAUGHT + STUDENT,
     "kd3": 'scheme = { type = "kd3" }\n' + TAUGHT + STUDENT + WEB,
-    # What else is kept: banks, learned layers, a temperature that is trained, averages, momenta of two kinds, shares of batches.
-    "banks": by_losses('{ type = "crd", negatives = 32, width = 16 }', '{ type = "hkd", negatives = 32, width = 16, weight = 0.1 }'),
-    "adapters": by_losses('{ type = "feature_mse", taps = ["stage1", "pooled"] }', '{ type = "fitnet", weight = 1 }',
-                          '{ type = "vid", taps = ["stage2"], weight = 0.1 }', '{ type = "review_kd", taps = ["stage1", "stage2", "pooled"], widest = 16 }',
-                          '{ type = "itrd", weight = 0.1 }') + 'epochs = 3\n',
-    "temperature": by_losses('{ type = "ctkd" }'),
+    # What else is kept: averages, momenta of two kinds, shares of batches, places in the order of another source.
     "two_teachers": by_losses('{ type = "kd" }', '{ type = "feature_mse", taps = ["pooled"] }',
                               teachers='teachers = [{ stage = "teacher", weight = 2.0 }, { stage = "other_teacher", temperature = 2.0 }]\n'),
     "two_momenta": 'scheme = { type = "vanilla_kd" }\n' + TAUGHT + STUDENT + 'optimizer = { type = "dot", lr = 0.01, momentum = 0.9, delta = 0.05 }\n',
