@@ -13,7 +13,7 @@ import sys
 PREFIX, SOURCE, WORK = (pathlib.Path(argument).resolve() for argument in sys.argv[1:4])
 PYTHON = sys.argv[4] if len(sys.argv) > 4 else ""
 KDRUN = PREFIX / "bin/kdrun"
-DOCUMENTS = ["README.md", "docs/recipes.md", "docs/sweeps.md", "docs/plugins.md", "docs/run_folder.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "docs/recipes.md", "docs/sweeps.md", "docs/plugins.md", "docs/run_folder.md", "docs/questions.md", "CONTRIBUTING.md"]
 
 # What stands around a fragment that is no file of its own.
 SCHEMA = """#include "kd/loss.h"
@@ -110,6 +110,13 @@ def check_recipes():
     assert count >= 1, "the documents have lost their recipe"
 
 
+def check_questions():
+    """Every analysis has its question."""
+    text = (SOURCE / "docs/questions.md").read_text()
+    for part in json.loads(run(KDRUN, "list", "analysis", "--json"))["components"]:
+        assert text.count(f"`{part['name']}`") == 1 and f'"{part["name"]}"' in text, f"docs/questions.md does not name {part['name']}"
+
+
 def show_the_answer_to_a_wrong_recipe():
     (WORK / "recipe.toml").write_text('title = "wrong"\n[data]\ntype     = "glyphs"\nfraction = 7\n[[stage]]\nname  = "a"\nmodel = { type = "mpl" }\n')
     answer = run(KDRUN, "validate", "recipe.toml", code=2)
@@ -199,7 +206,7 @@ def main():
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     os.environ.pop("KDRUN_PLUGIN_PATH", None)
-    tests = [check_recipes, show_the_answer_to_a_wrong_recipe, run_commands, sweep_as_documented, build_code]
+    tests = [check_recipes, check_questions, show_the_answer_to_a_wrong_recipe, run_commands, sweep_as_documented, build_code]
     for test in tests:
         test()
         print(f"ok      {test.__name__}")
