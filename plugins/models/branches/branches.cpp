@@ -4,12 +4,13 @@
 // the names of the network itself: `init = { stage = "one" }` of a plain network takes stem and first branch. See the
 // loss "one".
 //   model = { type = "branches", model = { type = "resnet", depth = 32 }, branches = 3, from = "stage2" }
-#include "../shared/branches.h"
-
 #include <torch/nn.h>
 
 #include <algorithm>
+#include <functional>
+#include <memory>
 
+#include "kd/model.h"
 #include "kd/plugin.h"
 
 namespace {
@@ -17,6 +18,54 @@ namespace {
 constexpr const char* kEnsemble = "ensemble";
 
 enum class GateForm { kLearned, kMean };
+
+using ModulePtr = std::shared_ptr<torch::nn::Module>;
+
+/// What of `module` has parameters with a gradient: itself where these are all, a shell around such parts of it where
+/// they are some, or null.
+ModulePtr reached(const ModulePtr& module, const std::function<bool(const at::Tensor&)>& has_gradient) {
+  const std::vector<at::Tensor> parameters = module->parameters();
+  const auto count = std::count_if(parameters.begin(), parameters.end(), has_gradient);
+  if (count == 0) return nullptr;
+  if (count == std::ssize(parameters)) return module;
+  const std::vector<at::Tensor> own = module->parameters(/*recurse=*/false);
+  if (std::any_of(own.begin(), own.end(), has_gradient)) return module;
+  const auto shell = std::make_shared<torch::nn::Module>(module->name());
+  for (const auto& part : module->named_children()) {
+    if (const ModulePtr found = reached(part.value(), has_gradient)) shell->register_module(part.key(), found);
+  }
+  return shell;
+}
+
+/// The part of `model` behind its feature `from`, proven on two images: nothing where the model has no head for it.
+ModulePtr find_tail(kd::Model& model, const std::string& from, const kd::Model::Context& context) {
+  const at::AutoGradMode with_gradient(true);
+  torch::nn::Module& module = *model.module();
+  const bool training = module.is_training();
+  module.eval();  // so that batch norm learns nothing of these images
+  const at::Tensor images = at::arange(2 * context.channels * context.height * context.width, at::kFloat)
+                                .sin()
+                                .view({2, context.channels, context.height, context.width});
+  kd::Taps taps(kd::TapRequest{from});
+  const at::Tensor expected = model.forward(images, {.taps = &taps, .key = {}});
+  at::Tensor logits;
+  try {
+    logits = model.head(taps.at(from).detach(), from);
+  } catch (const kd::Error&) {
+  }
+  module.train(training);
+  if (!logits.defined()) return nullptr;
+  const at::Tensor scale = expected.abs().amax().clamp_min(1e-6);
+  if (!(logits - expected).abs().amax().lt(scale * 1e-4).item<bool>()) return nullptr;
+  const std::vector<at::Tensor> parameters = module.parameters();
+  const auto gradients = torch::autograd::grad({logits.sum()}, parameters, {}, /*retain_graph=*/false,
+                                               /*create_graph=*/false, /*allow_unused=*/true);
+  return reached(model.module(), [&](const at::Tensor& parameter) {
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      if (parameters[i].is_same(parameter)) return gradients[i].defined();
+    return false;
+  });
+}
 
 /// The weight of each branch in each sample, N×branches, of the last common feature.
 class Gate final : public torch::nn::Module {
@@ -54,10 +103,9 @@ class Branches final : public kd::Model {
       s.component("model", &Params::model, "model", "the network of which each branch is one")
           .def_toml("{ type = \"resnet\" }");
       s.field("branches", &Params::branches, "how many last parts there are; the paper has 3").def(3).range(2, 64);
-      s.field(
-           "from", &Params::from,
-           "the last common feature: \"stem\" or a stage of resnet, resnet50 and wrn without dropout; of any network "
-           "one that it has a head for, such as \"pooled\"")
+      s.field("from", &Params::from,
+              "the last common feature: one that the network has a head for, as most have for \"stem\", each stage and "
+              "\"pooled\"")
           .def("stage2");
       s.field("answers", &Params::answers,
               "which logits the network answers with: \"ensemble\", the gated sum, or \"branch1\", \"branch2\", …")
@@ -77,23 +125,17 @@ class Branches final : public kd::Model {
                             kd::name_hint(params.from, offered, "it offers"));
     }
     shared_.assign(offered.begin(), from + 1);
+    std::vector<ModulePtr> tails;
     for (const auto& model : models_) {
-      const std::optional<branches::Tail> tail = branches::find_tail(*model, params.from, context);
-      if (!tail) {
-        throw kd::RecipeError(params.model.location,
-                              params.model.type + " cannot be branched behind '" + params.from + "'",
-                              "resnet, resnet50 and wrn without dropout can behind \"stem\" and each stage; any "
-                              "network behind a feature that it has a head for, such as \"pooled\"");
-      }
-      tails_.push_back(*tail);
+      tails.push_back(find_tail(*model, params.from, context));
+      if (tails.back()) continue;
+      throw kd::RecipeError(params.model.location,
+                            params.model.type + " cannot be branched behind '" + params.from + "'",
+                            "most networks without dropout can behind \"stem\", each stage and \"pooled\"");
     }
     answering_ = read_answers();
     module_ = models_.front()->module();
-    for (std::size_t b = 1; b < tails_.size(); ++b) {
-      const auto branch = std::make_shared<torch::nn::Module>("Branch");
-      for (const auto& [name, part] : tails_[b].parts) branch->register_module(name, part);
-      module_->register_module(tap_of(b), branch);
-    }
+    for (std::size_t b = 1; b < tails.size(); ++b) module_->register_module(tap_of(b), tails[b]);
     if (params.gate == GateForm::kMean) return;
     gate_ = module_->register_module("gate", std::make_shared<Gate>(count_features(context), params.branches));
   }
@@ -106,26 +148,27 @@ class Branches final : public kd::Model {
       if (name != params_.from && taps.wants(name)) wanted.push_back(name);
     }
     kd::Taps inside(wanted);
-    std::vector<at::Tensor> logits(tails_.size());
+    std::vector<at::Tensor> logits(models_.size());
     logits.front() = models_.front()->forward(images, {.taps = &inside, .key = pass.key});
     for (const std::string& name : wanted) taps.offer(name, inside.at(name));
     const at::Tensor& feature = inside.at(params_.from);
 
-    const bool together = answering_ == tails_.size() || taps.wants(kEnsemble);
-    for (std::size_t b = 0; b < tails_.size(); ++b) {
-      if (b > 0 && (together || b == answering_ || taps.wants(tap_of(b)))) logits[b] = tails_[b].logits(feature);
+    const bool together = answering_ == models_.size() || taps.wants(kEnsemble);
+    for (std::size_t b = 0; b < models_.size(); ++b) {
+      if (b > 0 && (together || b == answering_ || taps.wants(tap_of(b))))
+        logits[b] = models_[b]->head(feature, params_.from);
       if (logits[b].defined()) taps.offer(tap_of(b), logits[b]);
     }
     const at::Tensor ensemble = together ? sum(feature, logits) : at::Tensor();
     if (together) taps.offer(kEnsemble, ensemble);
-    const at::Tensor& answer = answering_ == tails_.size() ? ensemble : logits[answering_];
+    const at::Tensor& answer = answering_ == models_.size() ? ensemble : logits[answering_];
     taps.offer("logits", answer);
     return answer;
   }
 
   std::vector<std::string> tap_names() const override {
     std::vector<std::string> names = shared_;
-    for (std::size_t b = 0; b < tails_.size(); ++b) names.push_back(tap_of(b));
+    for (std::size_t b = 0; b < models_.size(); ++b) names.push_back(tap_of(b));
     names.insert(names.end(), {kEnsemble, "logits"});
     return names;
   }
@@ -149,7 +192,7 @@ class Branches final : public kd::Model {
   /// The branch that answers, or the number of branches where all do.
   std::size_t read_answers() const {
     std::vector<std::string> known;
-    for (std::size_t b = 0; b < tails_.size(); ++b) known.push_back(tap_of(b));
+    for (std::size_t b = 0; b < models_.size(); ++b) known.push_back(tap_of(b));
     known.emplace_back(kEnsemble);
     const auto found = std::find(known.begin(), known.end(), params_.answers);
     if (found == known.end()) {
@@ -172,7 +215,6 @@ class Branches final : public kd::Model {
 
   const Params params_;
   std::vector<std::unique_ptr<kd::Model>> models_;  ///< of all but the first the tails alone are used
-  std::vector<branches::Tail> tails_;
   std::vector<std::string> shared_;
   std::size_t answering_ = 0;
   std::shared_ptr<torch::nn::Module> module_;

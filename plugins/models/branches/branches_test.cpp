@@ -75,8 +75,18 @@ TEST(Branches, AreTheNetworkItself) {
     expect_branches_of("{ type = 'wrn', depth = 16, widen = 2 }", from);
   expect_branches_of("{ type = 'resnet50', depth = 18 }", "stage3");
   expect_branches_of("{ type = 'resnet50', depth = 50 }", "stage2");
-  expect_branches_of("{ type = 'mobilenet_v2' }", "pooled");
+  for (const std::string network : {"vgg", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2"})
+    for (const std::string from : {"stem", "stage2", "pooled"})
+      expect_branches_of("{ type = '" + network + "' }", from);
   expect_branches_of("{ type = 'lenet5' }", "pooled");
+}
+
+TEST(Branches, RepeatWithinAListOfBlocksThoseBehindTheFeature) {
+  const auto model = kd::testing::make_network(with("{ type = 'mobilenet_v2' }", "stage2"));
+  const auto names = model->module()->named_parameters();
+  EXPECT_TRUE(names.contains("blocks.2.0.conv.0.weight"));
+  EXPECT_FALSE(names.contains("branch2.blocks.2.0.conv.0.weight"));
+  EXPECT_TRUE(names.contains("branch2.blocks.3.0.conv.0.weight"));
 }
 
 TEST(Branches, AreSummedByTheGate) {
@@ -160,8 +170,7 @@ TEST(Branches, AreSound) {
 
 TEST(Branches, RefuseWhatCannotBeBranched) {
   kd::testing::expect_refusal(with("{ type = 'resnet', depth = 8 }", "stage9"), "resnet has no feature 'stage9'");
-  kd::testing::expect_refusal(with("{ type = 'mobilenet_v2' }", "stage1"), "mobilenet_v2 cannot be branched");
-  kd::testing::expect_refusal(with("{ type = 'vgg' }", "stage2"), "vgg cannot be branched");
+  kd::testing::expect_refusal(with("{ type = 'lenet5' }", "stage1"), "lenet5 cannot be branched");
   kd::testing::expect_refusal(with("{ type = 'resnet', depth = 8 }", "stage1_pre"), "cannot be branched");
   kd::testing::expect_refusal(with("{ type = 'wrn', dropout = 0.3 }", "stage2"), "wrn cannot be branched");
   kd::testing::expect_refusal(with("{ type = 'resnet' }", "stage2", ", answers = 'branch4'"), "is no branch");

@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int kStages = 4;
+constexpr std::size_t kStages = 4;
 constexpr double kLastChannels = 1280;
 
 void append_normalized(torch::nn::Sequential& layers, std::int64_t in, std::int64_t out, const blocks::Window& window) {
@@ -50,7 +50,7 @@ class InvertedResidual final : public torch::nn::Module {
 struct Row {
   bool expands;
   std::int64_t channels, count, stride;
-  const char* tap;
+  std::string_view tap;
 };
 
 constexpr Row kRows[] = {{false, 16, 1, 1, ""},      {true, 24, 2, 1, "stage1"}, {true, 32, 3, 2, "stage2"},
@@ -82,15 +82,13 @@ class MobileNetV2Module final : public torch::nn::Module {
     start_weights();
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    at::Tensor x = conv1_->forward(images);
-    taps.offer("stem", x);
-    for (std::size_t i = 0; i < stages_.size(); ++i) x = stages_[i]->forward(x, taps, kRows[i].tap);
-    return finish(x, taps);
-  }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) {
-    return blocks::classify(conv2_->forward(map), linear_, taps);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& /*taps*/) { return conv1_->forward(images); }
+  at::Tensor behind(at::Tensor x, std::size_t done, kd::Taps& taps, kd::RandomKey /*key*/) {
+    std::size_t row = 0;
+    while (done > 0 && kRows[row++].tap != blocks::stage_name(done)) {
+    }
+    for (; row < rows_.size(); ++row) x = rows_[row]->forward(x, taps, std::string(kRows[row].tap));
+    return blocks::classify(conv2_->forward(x), linear_, taps);
   }
   torch::nn::Linear& classifier() { return linear_; }
 
@@ -100,7 +98,7 @@ class MobileNetV2Module final : public torch::nn::Module {
     for (std::int64_t i = 0; i < row.count; ++i) {
       stage->append(i == 0 ? in : out, out, i == 0 ? row.stride : std::int64_t{1}, expansion);
     }
-    stages_.push_back(stage);
+    rows_.push_back(stage);
     return stage;
   }
 
@@ -111,7 +109,7 @@ class MobileNetV2Module final : public torch::nn::Module {
   }
 
   torch::nn::Sequential conv1_;
-  std::vector<std::shared_ptr<Stage>> stages_;
+  std::vector<std::shared_ptr<Stage>> rows_;
   torch::nn::Sequential conv2_{nullptr};
   torch::nn::Linear linear_{nullptr};
 };

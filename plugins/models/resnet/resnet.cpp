@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t kSmallestDepth = 8;
 constexpr std::int64_t kLargestDepth = 110;
-constexpr int kStages = 3;
+constexpr std::size_t kStages = 3;
 
 class BasicBlock final : public torch::nn::Module {
  public:
@@ -41,8 +41,8 @@ class ResNetModule final : public torch::nn::Module {
   ResNetModule(std::int64_t blocks, std::int64_t width, const kd::Model::Context& context)
       : stem_(*this, 1, context.channels, stem_width(width), {.size = 3}) {
     std::int64_t in = stem_width(width);
-    for (int i = 0; i < kStages; ++i) {
-      const std::int64_t out = (16 << i) * width;
+    for (std::size_t i = 0; i < kStages; ++i) {
+      const std::int64_t out = (std::int64_t{16} << i) * width;
       const auto stage = std::make_shared<Stage>();
       for (std::int64_t block = 0; block < blocks; ++block) {
         const std::int64_t stride = i > 0 && block == 0 ? 2 : 1;
@@ -55,14 +55,13 @@ class ResNetModule final : public torch::nn::Module {
     blocks::start_convolutions_normal(*this);
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    return finish(blocks::run_stages(stem_.forward(images), stages_, taps), taps);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& /*taps*/) { return stem_.forward(images).relu_(); }
+  at::Tensor behind(const at::Tensor& map, std::size_t done, kd::Taps& taps, kd::RandomKey /*key*/) {
+    return blocks::classify(blocks::run_stages(map, stages_, done, taps), fc_, taps);
   }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, fc_, taps); }
   torch::nn::Linear& classifier() { return fc_; }
-  std::string batch_norm_of(int stage) const {
-    const std::size_t last = stages_[static_cast<std::size_t>(stage - 1)]->size() - 1;
+  std::string batch_norm_of(std::size_t stage) const {
+    const std::size_t last = stages_[stage - 1]->size() - 1;
     return "layer" + std::to_string(stage) + "." + std::to_string(last) + ".bn2";
   }
 

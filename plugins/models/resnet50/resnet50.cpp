@@ -73,14 +73,13 @@ class ResNet50Module final : public torch::nn::Module {
     blocks::start_convolutions_normal(*this);
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    return finish(blocks::run_stages(stem_.forward(images), stages_, taps), taps);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& /*taps*/) { return stem_.forward(images).relu_(); }
+  at::Tensor behind(const at::Tensor& map, std::size_t done, kd::Taps& taps, kd::RandomKey /*key*/) {
+    return blocks::classify(blocks::run_stages(map, stages_, done, taps), linear_, taps);
   }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, linear_, taps); }
   torch::nn::Linear& classifier() { return linear_; }
-  std::string batch_norm_of(int stage) const {
-    const std::size_t last = stages_[static_cast<std::size_t>(stage - 1)]->size() - 1;
+  std::string batch_norm_of(std::size_t stage) const {
+    const std::size_t last = stages_[stage - 1]->size() - 1;
     return "layer" + std::to_string(stage) + "." + std::to_string(last) + (bottleneck_ ? ".bn3" : ".bn2");
   }
 

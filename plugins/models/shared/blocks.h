@@ -94,13 +94,14 @@ class Stage final : public torch::nn::Module {
   std::vector<std::shared_ptr<Block>> blocks_;
 };
 
-/// The activated stem and then the stages in turn, as "stem", "stage1", …; changes `stem` in place.
-template <class Block>
-at::Tensor run_stages(const at::Tensor& stem, const std::vector<std::shared_ptr<Stage<Block>>>& stages,
+/// "stem" before the first stage, and then "stage1", …
+inline std::string stage_name(std::size_t stage) { return stage == 0 ? "stem" : "stage" + std::to_string(stage); }
+
+/// The stages behind the first `done` ones in turn.
+template <class Stage>
+at::Tensor run_stages(at::Tensor x, const std::vector<std::shared_ptr<Stage>>& stages, std::size_t done,
                       kd::Taps& taps) {
-  at::Tensor x = stem.relu_();
-  taps.offer("stem", x);
-  for (std::size_t i = 0; i < stages.size(); ++i) x = stages[i]->forward(x, taps, "stage" + std::to_string(i + 1));
+  for (std::size_t i = done; i < stages.size(); ++i) x = stages[i]->forward(x, taps, stage_name(i + 1));
   return x;
 }
 
@@ -114,31 +115,36 @@ inline at::Tensor classify(const at::Tensor& x, torch::nn::Linear& classifier, k
   return logits;
 }
 
-/// The model of a module with forward(images, taps, key) that offers a stem, `stages` stages, "pooled" and "logits",
-/// finish(map, taps) from the last stage's map to logits, and a classifier(). With batch_norm_of(stage), the path of
-/// the batch norm that "stage…_pre" comes out of, it tells losses of it.
+/// The model of a module with a stem, `stages` stages, "pooled" and "logits": with stem(images), behind(map, done,
+/// taps, key) from the map of so many stages, 0 of the stem alone, to logits, and a classifier(). With
+/// batch_norm_of(stage), the path of the batch norm that "stage…_pre" comes out of, it tells losses of it.
 template <class Module>
 class Network : public kd::Model {
  public:
-  Network(std::shared_ptr<Module> module, int stages) : module_(std::move(module)), stages_(stages) {}
+  Network(std::shared_ptr<Module> module, std::size_t stages) : module_(std::move(module)), stages_(stages) {}
 
   at::Tensor forward(const at::Tensor& images, const kd::ForwardPass& pass) override {
     kd::Taps none;
-    return module_->forward(images, pass.taps != nullptr ? *pass.taps : none, pass.key);
+    kd::Taps& taps = pass.taps != nullptr ? *pass.taps : none;
+    const at::Tensor stem = module_->stem(images, taps);
+    taps.offer("stem", stem);
+    return module_->behind(stem, 0, taps, pass.key);
   }
 
   at::Tensor head(const at::Tensor& feature, const std::string& tap) override {
     kd::Taps none;
     if (tap == "pooled") return module_->classifier()->forward(feature);
-    if (tap == "stage" + std::to_string(stages_)) return module_->finish(feature, none);
+    // What a stage drops at random follows from the key of a pass, which a head is not given.
+    for (std::size_t done = recordable() ? 0 : stages_; done <= stages_; ++done) {
+      if (tap == stage_name(done)) return module_->behind(feature, done, none, {});
+    }
     return kd::Model::head(feature, tap);
   }
 
   kd::BatchNormAffine batch_norm(const std::string& tap) override {
     if constexpr (requires { module_->batch_norm_of(1); }) {
-      for (int stage = 1; stage <= stages_; ++stage) {
-        const std::string name = "stage" + std::to_string(stage);
-        if (tap != name + "_pre") continue;
+      for (std::size_t stage = 1; stage <= stages_; ++stage) {
+        if (tap != stage_name(stage) + "_pre") continue;
         const auto parameters = module_->named_parameters();
         const std::string path = module_->batch_norm_of(stage);
         return {parameters[path + ".weight"].detach(), parameters[path + ".bias"].detach()};
@@ -149,10 +155,8 @@ class Network : public kd::Model {
 
   std::vector<std::string> tap_names() const override {
     std::vector<std::string> names{"stem"};
-    for (int stage = 1; stage <= stages_; ++stage) {
-      const std::string name = "stage" + std::to_string(stage);
-      names.insert(names.end(), {name + "_pre", name});
-    }
+    for (std::size_t stage = 1; stage <= stages_; ++stage)
+      names.insert(names.end(), {stage_name(stage) + "_pre", stage_name(stage)});
     names.insert(names.end(), {"pooled", "logits"});
     return names;
   }
@@ -163,7 +167,7 @@ class Network : public kd::Model {
 
  private:
   std::shared_ptr<Module> module_;
-  int stages_;
+  std::size_t stages_;
 };
 
 }  // namespace blocks

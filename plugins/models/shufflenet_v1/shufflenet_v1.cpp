@@ -14,7 +14,7 @@
 
 namespace {
 
-constexpr int kStages = 3;
+constexpr std::size_t kStages = 3;
 constexpr std::int64_t kStem = 24;
 constexpr std::int64_t kGroups = 3;
 
@@ -54,11 +54,10 @@ class ShuffleNetV1Module final : public torch::nn::Module {
     linear_ = register_module("linear", torch::nn::Linear(widths.back(), context.classes));
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    return finish(blocks::run_stages(stem_.forward(images), stages_, taps), taps);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& /*taps*/) { return stem_.forward(images).relu_(); }
+  at::Tensor behind(const at::Tensor& map, std::size_t done, kd::Taps& taps, kd::RandomKey /*key*/) {
+    return blocks::classify(blocks::run_stages(map, stages_, done, taps), linear_, taps);
   }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, linear_, taps); }
   torch::nn::Linear& classifier() { return linear_; }
 
  private:

@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr int kStages = 3;
+constexpr std::size_t kStages = 3;
 constexpr std::int64_t kStem = 24;
 constexpr std::int64_t kLastChannels = 1024;
 
@@ -96,17 +96,9 @@ class ShuffleNetV2Module final : public torch::nn::Module {
     linear_ = register_module("linear", torch::nn::Linear(kLastChannels, context.classes));
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    at::Tensor x = stem_.forward(images).relu_();
-    taps.offer("stem", x);
-    for (std::size_t i = 0; i < stages_.size(); ++i) {
-      x = stages_[i]->forward(x, taps, "stage" + std::to_string(i + 1));
-    }
-    return finish(x, taps);
-  }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) {
-    return blocks::classify(last_->forward(map).relu_(), linear_, taps);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& /*taps*/) { return stem_.forward(images).relu_(); }
+  at::Tensor behind(const at::Tensor& map, std::size_t done, kd::Taps& taps, kd::RandomKey /*key*/) {
+    return blocks::classify(last_->forward(blocks::run_stages(map, stages_, done, taps)).relu_(), linear_, taps);
   }
   torch::nn::Linear& classifier() { return linear_; }
 

@@ -41,7 +41,8 @@ torch::nn::Sequential make_block(std::int64_t in, std::int64_t out, int layers) 
 
 class VggModule final : public torch::nn::Module {
  public:
-  VggModule(const Layers& layers, const kd::Model::Context& context) {
+  VggModule(const Layers& layers, const kd::Model::Context& context)
+      : halvings_(context.height >= kLargeImage ? kBlocks - 1 : kBlocks - 2) {
     for (std::size_t i = 0; i < kBlocks; ++i) {
       const std::int64_t in = i == 0 ? context.channels : kWidths[i - 1];
       blocks_.push_back(register_module("block" + std::to_string(i), make_block(in, kWidths[i], layers[i])));
@@ -52,26 +53,24 @@ class VggModule final : public torch::nn::Module {
     torch::nn::init::zeros_(classifier_->bias);
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey /*key*/) {
-    at::Tensor x = images;
-    const bool large = images.size(2) >= kLargeImage;
-    for (std::size_t i = 0; i < kBlocks; ++i) {
-      const std::string name = i == 0 ? "stem" : "stage" + std::to_string(i);
-      x = blocks::activate(blocks_[i]->forward(x), taps, name + "_pre");
-      taps.offer(name, x);
-      if (i < 3 || (i == 3 && large)) x = at::max_pool2d(x, 2);
-    }
-    return finish(x, taps);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& taps) {
+    return blocks::activate(blocks_[0]->forward(images), taps, "stem_pre");
   }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) { return blocks::classify(map, classifier_, taps); }
+  at::Tensor behind(at::Tensor x, std::size_t done, kd::Taps& taps, kd::RandomKey /*key*/) {
+    for (std::size_t i = done + 1; i < kBlocks; ++i) {
+      const std::string name = blocks::stage_name(i);
+      x = blocks::activate(blocks_[i]->forward(i <= halvings_ ? at::max_pool2d(x, 2) : x), taps, name + "_pre");
+      taps.offer(name, x);
+    }
+    return blocks::classify(x, classifier_, taps);
+  }
   torch::nn::Linear& classifier() { return classifier_; }
-  std::string batch_norm_of(int stage) const {
-    const auto block = static_cast<std::size_t>(stage);
-    return "block" + std::to_string(block) + "." + std::to_string(blocks_[block]->size() - 1);
+  std::string batch_norm_of(std::size_t stage) const {
+    return "block" + std::to_string(stage) + "." + std::to_string(blocks_[stage]->size() - 1);
   }
 
  private:
+  std::size_t halvings_;  // of the image, before each of the first blocks behind the stem
   std::vector<torch::nn::Sequential> blocks_;
   torch::nn::Linear classifier_{nullptr};
 };

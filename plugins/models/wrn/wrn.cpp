@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kSmallestDepth = 10;
 constexpr std::int64_t kLargestDepth = 100;
-constexpr int kStages = 3;
+constexpr std::size_t kStages = 3;
 
 /// A block with batch norm and activation before each convolution; where the channels change, the shortcut is a
 /// convolution of the activated input.
@@ -83,26 +83,19 @@ class WrnModule final : public torch::nn::Module {
     torch::nn::init::zeros_(fc_->bias);
   }
 
-  at::Tensor forward(const at::Tensor& images, kd::Taps& taps, kd::RandomKey key) {
-    at::Tensor x = conv1_->forward(images);
-    taps.offer("stem", x);
+  at::Tensor stem(const at::Tensor& images, kd::Taps& /*taps*/) { return conv1_->forward(images); }
+  at::Tensor behind(at::Tensor x, std::size_t done, kd::Taps& taps, kd::RandomKey key) {
     // A stage ends without batch norm: that of the next one's first block is where "_pre" is taken.
-    std::string before;
-    for (std::size_t i = 0; i < stages_.size(); ++i) {
-      const std::string name = "stage" + std::to_string(i + 1);
-      x = stages_[i]->forward(x, taps, before, key.with(name));
+    const auto before = [](std::size_t stage) { return stage == 0 ? "" : blocks::stage_name(stage) + "_pre"; };
+    for (std::size_t i = done; i < stages_.size(); ++i) {
+      const std::string name = blocks::stage_name(i + 1);
+      x = stages_[i]->forward(x, taps, before(i), key.with(name));
       taps.offer(name, x);
-      before = name + "_pre";
     }
-    return finish(x, taps);
-  }
-
-  at::Tensor finish(const at::Tensor& map, kd::Taps& taps) {
-    const std::string before = "stage" + std::to_string(kStages) + "_pre";
-    return blocks::classify(blocks::activate(bn1_->forward(map), taps, before), fc_, taps);
+    return blocks::classify(blocks::activate(bn1_->forward(x), taps, before(kStages)), fc_, taps);
   }
   torch::nn::Linear& classifier() { return fc_; }
-  std::string batch_norm_of(int stage) const {
+  std::string batch_norm_of(std::size_t stage) const {
     return stage == kStages ? "bn1" : "block" + std::to_string(stage + 1) + ".layer.0.bn1";
   }
 
