@@ -30,6 +30,16 @@ TEST(TrainingMeter, WeighsEachBatchByItsRows) {
   EXPECT_EQ(meter.means(), wanted);
 }
 
+TEST(TrainingMeter, NeedNotCountWhatIsAllLabelled) {
+  TrainingMeter counted, known;
+  for (TrainingMeter* meter : {&counted, &known}) {
+    const bool all_labelled = meter == &known;
+    meter->add({term("kd", 2, 0.5, false), term("ce", 1, 3, true)}, answers(4), targets({0, 0, 1, 0}), all_labelled);
+    meter->add({term("kd", 5, 0.5, false), term("ce", 4, 3, true)}, answers(2), targets({1, 1}), all_labelled);
+  }
+  EXPECT_EQ(counted.means(), known.means());
+}
+
 TEST(TrainingMeter, WeighsTermsOfLabelledRowsByThese) {
   TrainingMeter meter;
   meter.add({term("kd", 2, 0.5, false), term("ce", 1, 3, true)}, answers(4), targets({0, -1, -1, -1}));

@@ -71,7 +71,7 @@ struct KD_API Softened {
   at::Tensor weighted(const at::Tensor& rows) const;
   /// The mean of the same.
   at::Tensor mean(const at::Tensor& rows) const { return weighted(rows).mean(); }
-  /// The mean of T²·KL(q‖p), in closed form where T is one.
+  /// The mean of T²·KL(q‖p), in closed form where all samples share T.
   at::Tensor mean_divergence() const;
 };
 

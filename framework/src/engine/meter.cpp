@@ -12,7 +12,8 @@ namespace kd {
 namespace {
 
 // What sums are over: all samples, or those with a label. The count itself is a sum without a name.
-const std::string kSamples = "samples.", kLabelled = "labelled.";
+constexpr const char* kSamples = "samples.";
+constexpr const char* kLabelled = "labelled.";
 
 /// Hits of a batch; of mixed targets, each of the two labels counts by its weight (Zhang et al., arXiv 1710.09412).
 at::Tensor count_hits(const at::Tensor& logits, const Targets& targets) {
@@ -29,22 +30,30 @@ void accumulate(at::Tensor& sum, const at::Tensor& value, double factor) {
 
 }  // namespace
 
-void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets) {
+void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets,
+                        bool all_labelled) {
   const at::NoGradGuard no_grad;
   const auto samples = static_cast<double>(logits.size(0));
-  const at::Tensor labelled = targets.labels.ge(0).sum(at::kDouble);
+  const at::Tensor labelled = all_labelled ? at::Tensor() : targets.labels.ge(0).sum(at::kDouble);
   for (const Term& term : terms) {
-    const std::string& over = term.labelled_rows_only ? kLabelled : kSamples;
-    const at::Tensor value = term.labelled_rows_only ? term.value.detach() * labelled : term.value.detach();
-    const double rows = term.labelled_rows_only ? 1 : samples;
+    const bool counted = term.labelled_rows_only && !all_labelled;
+    const std::string over = term.labelled_rows_only ? kLabelled : kSamples;
+    const at::Tensor value = counted ? term.value.detach() * labelled : term.value.detach();
+    const double rows = counted ? 1 : samples;
     accumulate(sums_[over + "loss/" + term.name], value, rows);
     accumulate(sums_[over + "loss"], value, rows * term.weight);
   }
-  accumulate(sums_[kLabelled + "top1"], count_hits(logits, targets), 1);
-  accumulate(sums_[kLabelled], labelled, 1);
-  auto& count = sums_[kSamples];
-  if (!count.defined()) count = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
-  count.add_(samples);
+  accumulate(sums_[std::string(kLabelled) + "top1"], count_hits(logits, targets), 1);
+  for (const char* over : {kSamples, kLabelled}) {
+    at::Tensor& count = sums_[over];
+    if (!count.defined()) count = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
+  }
+  sums_[kSamples].add_(samples);
+  if (all_labelled) {
+    sums_[kLabelled].add_(samples);
+  } else {
+    sums_[kLabelled].add_(labelled);
+  }
 }
 
 std::map<std::string, double> TrainingMeter::means(Group& group) const {
@@ -58,7 +67,7 @@ std::map<std::string, double> TrainingMeter::means(Group& group) const {
   const double* value = values.const_data_ptr<double>();
   std::map<std::string, double> found;
   for (const auto& [name, sum] : sums_) found[name] = *value++;
-  for (const std::string& over : {kSamples, kLabelled}) {
+  for (const std::string over : {kSamples, kLabelled}) {
     const double rows = std::max(found.at(over), 1.0);  // over none, the sums are 0
     for (const auto& [name, sum] : found) {
       if (name.starts_with(over) && name != over) means[name.substr(over.size())] += sum / rows;

@@ -17,8 +17,9 @@ namespace kd {
 
 class KD_API TrainingMeter {
  public:
-  /// `logits` are the answers that are right or wrong by `targets`, row by row.
-  void add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets);
+  /// `logits` are the answers that are right or wrong by `targets`, row by row. Rows with a label are counted on the
+  /// device, but where `all_labelled`.
+  void add(const std::vector<Term>& terms, const at::Tensor& logits, const Targets& targets, bool all_labelled = false);
   void reset() { sums_.clear(); }
 
   /// Means over the samples so far, by name: every loss term as "loss/…", their weighted sum as "loss", hits as "top1".

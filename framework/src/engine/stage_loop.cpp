@@ -102,7 +102,7 @@ ScheduleTime StageLoop::time() const {
 }
 
 void StageLoop::update(Network& network, const std::vector<Term>& terms, const Counted& counted) {
-  meters_[network.name()].add(terms, counted.logits, counted.targets);
+  meters_[network.name()].add(terms, counted.logits, counted.targets, windows_.all_labelled());
   auto& trained = dynamic_cast<TrainedNetwork&>(network);
   const UpdatePart part = windows_.part(step_);
   trained.backward(terms, part);

@@ -31,6 +31,7 @@ class KD_API UpdateWindows {
 
   std::int64_t first_step(std::int64_t step) const { return step / settings_.accumulate * settings_.accumulate; }
   UpdatePart part(std::int64_t step);
+  bool all_labelled() const { return all_labelled_; }  ///< every image of the training set
 
  private:
   /// How many rows a batch has, and how many of them this process.
