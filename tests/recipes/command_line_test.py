@@ -244,6 +244,15 @@ def the_log_holds_the_table():
     assert "top-1 %" in log and "student epoch 3/3 loss" in log, log
 
 
+def a_list_ends_where_its_commas_do():
+    kdrun("sweep", "recipe.toml", "--seeds", "0", "train.epochs=1", "--dry-run", "--device", "cpu")
+    kdrun("sweep", "recipe.toml", "--devices", "cpu", "train.epochs=1", "--dry-run")
+    kdrun("run", "recipe.toml", "--stages", "teacher", "train.epochs=1", "--device", "cpu")
+    run = train("recipe.toml", "runs", "train.epochs=1")
+    for option, value in ("--metric", "top1"), ("--columns", "network"):
+        kdrun("compare", option, value, run)
+
+
 def wrong_command_lines_end_with_two():
     for arguments in (["frobnicate"], ["run"], ["run", "missing.toml"], ["recipe.toml", "--nonsense"], ["recipe.toml", "--device", "cuda:99"],
                       ["recipe.toml", "--max-steps", "-3"], ["eval", ".", "--device", "cuda:x"]):
@@ -273,5 +282,5 @@ main([words_of_other_programs_are_answered, describe_shows_the_features_of_a_net
       validate_and_dry_run_make_everything_and_train_nothing, a_run_ends_with_its_table_and_folder, eval_gives_the_numbers_of_the_run,
       a_failed_run_says_why_in_its_folder, an_ensemble_of_unknown_stages_is_refused_before_training, what_cannot_be_written_is_said_before_training, an_absurd_size_gets_one_plain_line,
       any_file_name_will_do, two_analyses_of_a_kind_keep_their_files, stages_may_have_classes_of_their_own, a_name_that_is_taken_is_refused,
-      options_may_stand_before_the_recipe, wrong_command_lines_end_with_two, doctor_and_version_answer, verify_wants_a_folder,
+      options_may_stand_before_the_recipe, a_list_ends_where_its_commas_do, wrong_command_lines_end_with_two, doctor_and_version_answer, verify_wants_a_folder,
       a_link_from_elsewhere_finds_the_plugins])

@@ -149,6 +149,8 @@ def a_point_that_is_preempted_is_queued_again():
         events, log = folder / "logs/0.jsonl", folder / "logs/0.txt"
         until("it did not train", lambda: log.exists() and "epoch" in log.read_text())
         job = (folder / "slurm/job").read_text()
+        said = kdrun(*command[:-1], "train.evaluate_every=300", code=2).stderr
+        assert f"job {job} is in Slurm's queue and trains this sweep" in said and f"`scancel {job}`" in said, said
         subprocess.run(["scancel", "--signal=TERM", job], check=True)
         until("it was not queued again", lambda: '"code": 75' in events.read_text())
         # Slurm lets two minutes pass before a job that comes back.

@@ -40,7 +40,9 @@ void add_compare(CLI::App& app) {
   command->add_option("--table", given->options.table, "which table of the runs: summary, or one of an analysis")
       ->capture_default_str();
   command->add_flag("--tables", given->tables, "lists the tables that the runs have");
-  command->add_option("--metric", given->options.metrics, "numbers of the table, as top1,ece")->delimiter(',');
+  command->add_option("--metric", given->options.metrics, "numbers of the table, as top1,ece")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--stage", given->options.stage, "only this STAGE or STAGE/NETWORK");
   command->add_option(
       "--baseline", given->options.baseline,
@@ -50,7 +52,8 @@ void add_compare(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--sort", given->options.sort, "a column, as top1; downwards as -top1");
   command->add_option("--columns", given->options.columns, "of settings and names, those that are shown")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--format", given->format, "table, md, latex, csv, json or html")
       ->capture_default_str()
       ->check(CLI::IsMember({"table", "md", "latex", "csv", "json", "html"}));

@@ -176,7 +176,8 @@ void add_run(CLI::App& app, const std::vector<std::string>& arguments) {
   command
       ->add_option("--stages", given->stages,
                    "trains these alone and what they need, and keeps them for runs to come; leaves no run")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command
       ->add_option(
           "--jobs", given->jobs,

@@ -158,12 +158,36 @@ SlurmArray array_of_shared(const SweepArguments& given, const SweepPlan& plan, c
   return array;
 }
 
+/// The file that holds the number of the job that was submitted last.
+std::filesystem::path job_file(const SweepFolder& folder) { return folder.path() / "slurm" / "job"; }
+
+/// The job that trains the points of a sweep, or is to: empty where there is none in Slurm's queue.
+std::string queued_job(const SweepFolder& folder) {
+  const std::string job = std::filesystem::exists(job_file(folder)) ? read_text(job_file(folder)) : "";
+  return !job.empty() && is_in_slurm_queue(job) ? job : "";
+}
+
+/// Two trainings of one sweep would wait for each other's stages. Throws Error where a job is at it.
+void refuse_beside_slurm(const SweepFolder& folder) {
+  std::string job;
+  try {
+    job = queued_job(folder);
+  } catch (const Error&) {
+    return;  // a host without Slurm, where locks on stages have to do
+  }
+  if (job.empty()) return;
+  throw Error(fmt::format("job {} is in Slurm's queue and trains this sweep: with --slurm the command says what became "
+                          "of it, and after `scancel {}` this one goes on from there",
+                          job, job),
+              ExitCode::kUsage);
+}
+
 /// Submits what is missing of a sweep as job arrays, or says what became of those that were submitted.
 void submit_sweep(const SweepArguments& given, const SweepPlan& plan) {
   SweepFolder folder = open_folder(given, plan);
-  const std::filesystem::path scripts = folder.path() / "slurm", job_file = scripts / "job";
-  const std::string job = std::filesystem::exists(job_file) ? read_text(job_file) : "";
-  const bool queued = !job.empty() && is_in_slurm_queue(job);
+  const std::filesystem::path scripts = folder.path() / "slurm";
+  const std::string job = queued_job(folder);
+  const bool queued = !job.empty();
   if (given.fresh && !queued && !given.dry_run) folder.forget();
   folder.read_events();
   list_failures(plan, folder);
@@ -198,7 +222,7 @@ void submit_sweep(const SweepArguments& given, const SweepPlan& plan) {
     fmt::print("job {}: {} task(s) for stages that points share\n", before, shared.size());
   }
   const std::string submitted = submit_to_slurm(second, before);
-  write_file(job_file, submitted);
+  write_file(job_file(folder), submitted);
   fmt::print("job {}: {} points{}\n{}the same command later says what became of them, and submits what is missing\n",
              submitted, points.size(), before.empty() ? "" : ", after it", done);
 }
@@ -217,6 +241,7 @@ void add_sweep(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--seeds", given->sweep.seeds, "in place of the recipe's, as 0,1,2")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(whole_number(0))
       ->excludes("--seed");
   command->add_option("--jobs", given->jobs, "points side by side; auto: one for each processor or device of --devices")
@@ -224,6 +249,7 @@ void add_sweep(CLI::App& app) {
       ->check(whole_number(1) | CLI::IsMember({"auto"}));
   command->add_option("--devices", given->devices, "as cuda:0,cuda:1: points take them in turn")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->excludes("--device");
   command->add_option("--run-dir", given->runs_folder, "folder of all runs")->capture_default_str();
   command->add_flag("--fresh", given->fresh, "trains stages anew that are already there");
@@ -269,6 +295,7 @@ void add_sweep(CLI::App& app) {
     watch_stop_signals();
     const std::size_t jobs = jobs_of(*given, plan);
     SweepFolder folder = open_folder(*given, plan);
+    refuse_beside_slurm(folder);
     if (given->fresh) folder.forget();
     SweepRunOptions run{
         .command = {own_program().string()}, .jobs = jobs, .devices = given->devices, .stop = stop_requested};
