@@ -90,7 +90,7 @@ struct KD_API BatchNormAffine {
   at::Tensor scale, shift;
 };
 
-/// A network from its features to logits, and what else is known of its inside.
+/// The last part of a network, from its features to logits, and what else is known of its inside.
 class KD_API Head {
  public:
   virtual ~Head();

@@ -38,9 +38,12 @@ class KD_API Model {
   /// The features that `forward` offers, in order: "stem", "stage1", …, "pooled", "logits". "_pre" marks one before its
   /// last activation.
   virtual std::vector<std::string> tap_names() const = 0;
-  /// Logits that the rest of the network gives for one of its features: "pooled", and as a rule the map of the stem and
-  /// of each stage. Throws kd::Error where there is no such part for `tap`.
+  /// Logits that the last part of the network gives for one of its last features: the map before pooling, or "pooled".
+  /// Throws kd::Error where there is no such part for `tap`.
   virtual at::Tensor head(const at::Tensor& feature, const std::string& tap);
+  /// Logits that all of the network behind a feature gives for it: behind the stem, a stage, or what it has a head for.
+  /// Throws kd::Error where the network cannot be entered there.
+  virtual at::Tensor behind(const at::Tensor& feature, const std::string& tap) { return head(feature, tap); }
   /// See kd::Head.
   virtual BatchNormAffine batch_norm(const std::string& tap);
   virtual std::shared_ptr<torch::nn::Module> module() = 0;

@@ -32,12 +32,15 @@ ModulePtr reached(const ModulePtr& module, const std::function<bool(const at::Te
   if (std::any_of(own.begin(), own.end(), has_gradient)) return module;
   const auto shell = std::make_shared<torch::nn::Module>(module->name());
   for (const auto& part : module->named_children()) {
-    if (const ModulePtr found = reached(part.value(), has_gradient)) shell->register_module(part.key(), found);
+    const bool plain = part.value()->parameters().empty();  // it may keep a state, and moves with the others
+    if (const ModulePtr found = plain ? part.value() : reached(part.value(), has_gradient))
+      shell->register_module(part.key(), found);
   }
   return shell;
 }
 
-/// The part of `model` behind its feature `from`, proven on two images: nothing where the model has no head for it.
+/// The part of `model` behind its feature `from`, proven on two images: nothing where the model cannot be entered
+/// there.
 ModulePtr find_tail(kd::Model& model, const std::string& from, const kd::Model::Context& context) {
   const at::AutoGradMode with_gradient(true);
   torch::nn::Module& module = *model.module();
@@ -50,7 +53,7 @@ ModulePtr find_tail(kd::Model& model, const std::string& from, const kd::Model::
   const at::Tensor expected = model.forward(images, {.taps = &taps, .key = {}});
   at::Tensor logits;
   try {
-    logits = model.head(taps.at(from).detach(), from);
+    logits = model.behind(taps.at(from).detach(), from);
   } catch (const kd::Error&) {
   }
   module.train(training);
@@ -104,8 +107,8 @@ class Branches final : public kd::Model {
           .def_toml("{ type = \"resnet\" }");
       s.field("branches", &Params::branches, "how many last parts there are; the paper has 3").def(3).range(2, 64);
       s.field("from", &Params::from,
-              "the last common feature: one that the network has a head for, as most have for \"stem\", each stage and "
-              "\"pooled\"")
+              "the last common feature: one behind which the network can be entered, as most can behind \"stem\", each "
+              "stage and \"pooled\"")
           .def("stage2");
       s.field("answers", &Params::answers,
               "which logits the network answers with: \"ensemble\", the gated sum, or \"branch1\", \"branch2\", …")
@@ -156,7 +159,7 @@ class Branches final : public kd::Model {
     const bool together = answering_ == models_.size() || taps.wants(kEnsemble);
     for (std::size_t b = 0; b < models_.size(); ++b) {
       if (b > 0 && (together || b == answering_ || taps.wants(tap_of(b))))
-        logits[b] = models_[b]->head(feature, params_.from);
+        logits[b] = models_[b]->behind(feature, params_.from);
       if (logits[b].defined()) taps.offer(tap_of(b), logits[b]);
     }
     const at::Tensor ensemble = together ? sum(feature, logits) : at::Tensor();

@@ -185,6 +185,17 @@ TEST(ResNet, RepeatsUnderTheSameSeed) {
 
 TEST(ResNet, AnswersFromItsLastFeatures) { kd::testing::expect_head("{ type = 'resnet', depth = 8 }"); }
 
+TEST(ResNet, HasAHeadForItsLastMapAndCanBeEnteredBehindEach) {
+  const at::NoGradGuard no_grad;
+  const auto model = kd::testing::make_network("{ type = 'resnet', depth = 8 }", kd::testing::kSmallImages);
+  model->module()->eval();
+  const kd::Taps taps = kd::testing::compute_taps(*model, kd::testing::make_images(kd::testing::kSmallImages, 2));
+  for (const std::string tap : {"stem", "stage1", "stage2", "stage3", "pooled"})
+    EXPECT_TRUE(model->behind(taps.at(tap), tap).allclose(taps.at("logits"), 1e-5, 1e-5)) << tap;
+  for (const std::string tap : {"stem", "stage1", "stage2"}) EXPECT_THROW(model->head(taps.at(tap), tap), kd::Error);
+  EXPECT_THROW(model->behind(taps.at("stage1_pre"), "stage1_pre"), kd::Error);
+}
+
 TEST(ResNet, TellsOfTheBatchNormsBehindItsFeatures) {
   kd::testing::expect_batch_norms("{ type = 'resnet', depth = 8 }", 3);
 }

@@ -134,11 +134,17 @@ class Network : public kd::Model {
   at::Tensor head(const at::Tensor& feature, const std::string& tap) override {
     kd::Taps none;
     if (tap == "pooled") return module_->classifier()->forward(feature);
-    // What a stage drops at random follows from the key of a pass, which a head is not given.
-    for (std::size_t done = recordable() ? 0 : stages_; done <= stages_; ++done) {
+    if (tap == stage_name(stages_)) return module_->behind(feature, stages_, none, {});
+    return kd::Model::head(feature, tap);
+  }
+
+  at::Tensor behind(const at::Tensor& feature, const std::string& tap) override {
+    kd::Taps none;
+    // What a stage drops at random follows from the key of a pass, which there is none of here.
+    for (std::size_t done = recordable() ? 0 : stages_; done < stages_; ++done) {
       if (tap == stage_name(done)) return module_->behind(feature, done, none, {});
     }
-    return kd::Model::head(feature, tap);
+    return head(feature, tap);
   }
 
   kd::BatchNormAffine batch_norm(const std::string& tap) override {

@@ -110,7 +110,7 @@ inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a.to(at::kDouble) - b.to(at::kDouble)).norm() / b.to(at::kDouble).norm()).item<double>();
 }
 
-/// The head gives the network's logits for its own features, or refuses them.
+/// The head gives the network's logits for its own last features, and refuses those further in front.
 inline void expect_head(const std::string& toml, const kd::Model::Context& context = kSmallImages) {
   const at::NoGradGuard no_gradient;
   const auto model = make_network(toml, context);
