@@ -51,6 +51,18 @@ TEST(TrainingMeter, WeighsTermsOfLabelledRowsByThese) {
   EXPECT_DOUBLE_EQ(means.at("top1"), 0.5);
 }
 
+TEST(TrainingMeter, TakesAMixedRowForUnlabelledWhereEitherPartIs) {
+  TrainingMeter meter;
+  Targets mixed = targets({0, 0, -1, 1});
+  mixed.partner = torch::tensor({1, -1, 0, 0}, torch::kLong);
+  mixed.weight = torch::full({4}, 0.75);
+  meter.add({term("ce", 2, 1, true)}, answers(4), mixed);
+  meter.add({term("ce", 5, 1, true)}, answers(1), targets({0}));
+  const auto means = meter.means();
+  EXPECT_DOUBLE_EQ(means.at("loss/ce"), (2.0 * 2 + 5) / 3) << "the first and the last row, and one more";
+  EXPECT_DOUBLE_EQ(means.at("top1"), (0.75 + 0.25 + 1) / 3);
+}
+
 TEST(TrainingMeter, HasNoAccuracyWhereNothingHasALabel) {
   TrainingMeter meter;
   meter.add({term("kd", 2, 0.5, false), term("ce", 0, 1, true)}, answers(2), targets({-1, -1}));

@@ -27,11 +27,15 @@ inline at::Tensor label_losses(const at::Tensor& log_p, const Targets& targets) 
   return at::lerp(losses(targets.partner), rows, targets.weight.to(rows.scalar_type()));
 }
 
-/// Mean of the rows that have a label, 0 where none has. A mixed sample counts as unlabelled where either part is.
+/// bool, N: which rows have a label. A mixed sample has none where either part has none.
+inline at::Tensor labelled_rows(const Targets& targets) {
+  const at::Tensor labelled = targets.labels != kUnlabelled;
+  return targets.mixed() ? at::logical_and(labelled, targets.partner != kUnlabelled) : labelled;
+}
+
+/// Mean of the rows that have a label, 0 where none has.
 inline at::Tensor labelled_mean(const at::Tensor& rows, const Targets& targets) {
-  at::Tensor labelled = targets.labels != kUnlabelled;
-  if (targets.mixed()) labelled = at::logical_and(labelled, targets.partner != kUnlabelled);
-  const at::Tensor mask = labelled.to(rows.scalar_type());
+  const at::Tensor mask = labelled_rows(targets).to(rows.scalar_type());
   return (rows * mask).sum() / mask.sum().clamp_min(1);
 }
 

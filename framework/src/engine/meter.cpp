@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "kd/labels.h"
+
 namespace kd {
 namespace {
 
@@ -15,12 +17,12 @@ namespace {
 constexpr const char* kSamples = "samples.";
 constexpr const char* kLabelled = "labelled.";
 
-/// Hits of a batch; of mixed targets, each of the two labels counts by its weight (Zhang et al., arXiv 1710.09412).
-at::Tensor count_hits(const at::Tensor& logits, const Targets& targets) {
+/// Hits of each row; of mixed targets, each of the two labels counts by its weight (Zhang et al., arXiv 1710.09412).
+at::Tensor find_hits(const at::Tensor& logits, const Targets& targets) {
   const at::Tensor predicted = logits.argmax(1);
   const at::Tensor hits = predicted.eq(targets.labels);
-  if (!targets.mixed()) return hits.sum();
-  return (hits * targets.weight + predicted.eq(targets.partner) * (1 - targets.weight)).sum();
+  if (!targets.mixed()) return hits;
+  return hits * targets.weight + predicted.eq(targets.partner) * (1 - targets.weight);
 }
 
 void accumulate(at::Tensor& sum, const at::Tensor& value, double factor) {
@@ -34,7 +36,8 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
                         bool all_labelled) {
   const at::NoGradGuard no_grad;
   const auto samples = static_cast<double>(logits.size(0));
-  const at::Tensor labelled = all_labelled ? at::Tensor() : targets.labels.ge(0).sum(at::kDouble);
+  const at::Tensor with_label = all_labelled ? at::Tensor() : labelled_rows(targets);
+  const at::Tensor labelled = all_labelled ? at::Tensor() : with_label.sum(at::kDouble);
   for (const Term& term : terms) {
     const bool counted = term.labelled_rows_only && !all_labelled;
     const std::string over = term.labelled_rows_only ? kLabelled : kSamples;
@@ -43,7 +46,8 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
     accumulate(sums_[over + "loss/" + term.name], value, rows);
     accumulate(sums_[over + "loss"], value, rows * term.weight);
   }
-  accumulate(sums_[std::string(kLabelled) + "top1"], count_hits(logits, targets), 1);
+  const at::Tensor hits = find_hits(logits, targets);
+  accumulate(sums_[std::string(kLabelled) + "top1"], all_labelled ? hits.sum() : (hits * with_label).sum(), 1);
   for (const char* over : {kSamples, kLabelled}) {
     at::Tensor& count = sums_[over];
     if (!count.defined()) count = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
