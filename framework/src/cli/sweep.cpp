@@ -158,27 +158,32 @@ SlurmArray array_of_shared(const SweepArguments& given, const SweepPlan& plan, c
   return array;
 }
 
-/// The file that holds the number of the job that was submitted last.
+/// The files that hold the numbers of the jobs that were submitted last, of shared stages and of points.
+std::filesystem::path shared_file(const SweepFolder& folder) { return folder.path() / "slurm" / "shared_job"; }
 std::filesystem::path job_file(const SweepFolder& folder) { return folder.path() / "slurm" / "job"; }
 
-/// The job that trains the points of a sweep, or is to: empty where there is none in Slurm's queue.
-std::string queued_job(const SweepFolder& folder) {
-  const std::string job = std::filesystem::exists(job_file(folder)) ? read_text(job_file(folder)) : "";
-  return !job.empty() && is_in_slurm_queue(job) ? job : "";
+/// The jobs in Slurm's queue that train a sweep, or are to.
+std::vector<std::string> queued_jobs(const SweepFolder& folder) {
+  std::vector<std::string> queued;
+  for (const std::filesystem::path& file : {shared_file(folder), job_file(folder)}) {
+    const std::string job = std::filesystem::exists(file) ? read_text(file) : "";
+    if (!job.empty() && is_in_slurm_queue(job)) queued.push_back(job);
+  }
+  return queued;
 }
 
 /// Two trainings of one sweep would wait for each other's stages. Throws Error where a job is at it.
 void refuse_beside_slurm(const SweepFolder& folder) {
-  std::string job;
+  std::vector<std::string> jobs;
   try {
-    job = queued_job(folder);
-  } catch (const Error&) {
-    return;  // a host without Slurm, where locks on stages have to do
+    jobs = queued_jobs(folder);
+  } catch (const Error& error) {
+    Console().warn(fmt::format("whether Slurm trains this sweep still is not known: {}", error.what()));
   }
-  if (job.empty()) return;
+  if (jobs.empty()) return;
   throw Error(fmt::format("job {} is in Slurm's queue and trains this sweep: with --slurm the command says what became "
                           "of it, and after `scancel {}` this one goes on from there",
-                          job, job),
+                          fmt::join(jobs, ", "), fmt::join(jobs, " ")),
               ExitCode::kUsage);
 }
 
@@ -186,8 +191,8 @@ void refuse_beside_slurm(const SweepFolder& folder) {
 void submit_sweep(const SweepArguments& given, const SweepPlan& plan) {
   SweepFolder folder = open_folder(given, plan);
   const std::filesystem::path scripts = folder.path() / "slurm";
-  const std::string job = queued_job(folder);
-  const bool queued = !job.empty();
+  const std::vector<std::string> jobs = queued_jobs(folder);
+  const bool queued = !jobs.empty();
   if (given.fresh && !queued && !given.dry_run) folder.forget();
   folder.read_events();
   list_failures(plan, folder);
@@ -196,10 +201,11 @@ void submit_sweep(const SweepArguments& given, const SweepPlan& plan) {
                                        plan.points.size(), folder.path().string());
   if (!given.dry_run) folder.write();
   if (queued || points.empty()) {
-    fmt::print(
-        "{}{}",
-        queued ? fmt::format("job {} is in Slurm's queue, nothing is submitted: squeue --job {}\n", job, job) : "",
-        done);
+    fmt::print("{}{}",
+               queued ? fmt::format("job {} is in Slurm's queue, nothing is submitted: squeue --job {}\n",
+                                    fmt::join(jobs, ", "), fmt::join(jobs, ","))
+                      : "",
+               done);
     return;
   }
   SlurmOptions options = given.slurm_options;
@@ -219,6 +225,7 @@ void submit_sweep(const SweepArguments& given, const SweepPlan& plan) {
   std::string before;
   if (!first.empty()) {
     before = submit_to_slurm(first);
+    write_file(shared_file(folder), before);
     fmt::print("job {}: {} task(s) for stages that points share\n", before, shared.size());
   }
   const std::string submitted = submit_to_slurm(second, before);
