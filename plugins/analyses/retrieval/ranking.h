@@ -15,6 +15,7 @@ namespace kd::analyses {
 struct Ranking {
   double mean_average_precision;  ///< of the precision at each image of the class, all others ranked; 0 to 1
   double rank_1;                  ///< the share whose nearest image is of their class
+  std::int64_t asked;             ///< how many these are
 };
 
 /// Rows, N×D, each divided by its Euclidean length; a row of zeros stays.
@@ -46,7 +47,7 @@ inline Ranking rank(const at::Tensor& features, const at::Tensor& labels, const 
     asked += found.sum().item<double>();
   }
   if (asked == 0) throw Error("no image that asks has another of its class to be found");
-  return {precision / asked, first / asked};
+  return {precision / asked, first / asked, static_cast<std::int64_t>(asked)};
 }
 
 }  // namespace kd::analyses

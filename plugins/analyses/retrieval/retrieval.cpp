@@ -6,6 +6,7 @@
 #include <ATen/ops/arange.h>
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -82,7 +83,7 @@ class Retrieval final : public kd::Analysis {
     kd::Table table = empty_table();
     const auto add = [&](const std::string& name, const at::Tensor& features) {
       const ka::Ranking ranking = ka::rank(features, labels, queries);
-      table.rows.push_back({name, features.size(1), asking, ranking.mean_average_precision, ranking.rank_1});
+      table.rows.push_back({name, features.size(1), ranking.asked, ranking.mean_average_precision, ranking.rank_1});
     };
     const std::vector<Group> groups =
         params_.joined == Joining::kAll ? std::vector<Group>{{"all", networks}} : by_stage(networks);

@@ -51,7 +51,7 @@ ka::Ranking plainly(const Rows& rows, const std::vector<std::int64_t>& of, std::
     precision += sum / found;
     first += of[order[0]] == of[q] ? 1 : 0;
   }
-  return {precision / asked, first / asked};
+  return {precision / asked, first / asked, static_cast<std::int64_t>(asked)};
 }
 
 TEST(Ranking, AgreesWithItsDefinition) {
@@ -64,6 +64,7 @@ TEST(Ranking, AgreesWithItsDefinition) {
   const ka::Ranking wanted = plainly(kd::testing::rows(features), of, 1);
   EXPECT_NEAR(found.mean_average_precision, wanted.mean_average_precision, 1e-12);
   EXPECT_NEAR(found.rank_1, wanted.rank_1, 1e-12);
+  EXPECT_EQ(found.asked, kCount - 1);
   EXPECT_LT(found.mean_average_precision, 0.6);
   const ka::Ranking third = ka::rank(features.to(at::kDouble), truth, all.slice(0, 0, kCount, 3));
   EXPECT_NEAR(third.mean_average_precision, plainly(kd::testing::rows(features), of, 3).mean_average_precision, 1e-12);
