@@ -208,8 +208,8 @@ def a_run_goes_on_with_other_numbers_of_processes():
     assert expected.keys() == found.keys()
     for key, values in expected.items():
         # At so small a rate other orders of sums stay rounding for five hundred steps (at ten times the rate they grow to 30 %);
-        # an image counts for 0.0025 of the accuracy.
-        tolerance = 0.01 if key[-1] == "top1" else 1e-4
+        # an image counts for 1/400 of the accuracy in training and 1/60 in the test, and may stand at a boundary.
+        tolerance = {"train": 0.01, "test": 0.02}[key[2]] if key[-1] == "top1" else 1e-4
         for epoch, (one, other) in enumerate(zip(values, found[key], strict=True)):
             assert abs(one - other) < tolerance * max(1, abs(one)), (key, epoch, one, other)
 
