@@ -46,8 +46,9 @@ void TrainingMeter::add(const std::vector<Term>& terms, const at::Tensor& logits
     accumulate(sums_[over + "loss/" + term.name], value, rows);
     accumulate(sums_[over + "loss"], value, rows * term.weight);
   }
-  const at::Tensor hits = find_hits(logits, targets);
-  accumulate(sums_[std::string(kLabelled) + "top1"], all_labelled ? hits.sum() : (hits * with_label).sum(), 1);
+  at::Tensor hits = find_hits(logits, targets);
+  if (targets.mixed() && !all_labelled) hits = hits * with_label;  // nothing else hits what is no class
+  accumulate(sums_[std::string(kLabelled) + "top1"], hits.sum(), 1);
   for (const char* over : {kSamples, kLabelled}) {
     at::Tensor& count = sums_[over];
     if (!count.defined()) count = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
