@@ -132,12 +132,13 @@ def a_stage_that_is_stopped_within_an_epoch_ends_with_the_same_bits():
         assert any(stop_within(stage, ends) for _ in range(8)), f"stage {stage} is never stopped within an epoch"
     SAID.extend(kdrun("run", "recipe.toml", "--device", "cpu", "--run-dir", "parts").stderr.splitlines())
     parts = losses("parts")
-    assert STAGES.keys() <= kept("whole").keys()
-    for stage, bits in kept("whole").items():
+    kept_whole, kept_parts = kept("whole"), kept("parts")
+    assert STAGES.keys() <= kept_whole.keys()
+    for stage, bits in kept_whole.items():
         if stage in STAGES:
             assert any(line.startswith(f"stage {stage}: going on after ") for line in SAID), f"stage {stage} began anew"
         assert whole[stage] == parts[stage], stage
-        assert bits and bits == kept("parts")[stage], stage
+        assert bits and bits == kept_parts[stage], stage
 
 
 if __name__ == "__main__":
